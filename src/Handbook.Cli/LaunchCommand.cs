@@ -139,7 +139,8 @@ internal static class LaunchCommand
         if (!TrainCommand.Names.Contains(started[0]))
             throw OldWords.IsScript(started[0]) ? OldWords.Explain(["accelerate", "launch", .. words])!
                 : new InputException($"launch cannot start `{started[0]}` as several processes",
-                    why: $"those that train can be: {string.Join(", ", TrainCommand.Names)}", fix: $"handbook {string.Join(' ', started)}");
+                    why: started[0] == "reproduce" ? ReproduceCommand.Alone
+                        : $"those that train can be: {string.Join(", ", TrainCommand.Names)}", fix: $"handbook {string.Join(' ', started)}");
         var parsed = command.Parse(own, new ParserConfiguration { ResponseFileTokenReplacer = null });
         if (parsed.Errors.Count > 0)
             throw new InputException(parsed.Errors[0].Message, fix: "`handbook launch --help` shows what it takes");

@@ -3,6 +3,7 @@ using System.Globalization;
 using Handbook.Base;
 using Handbook.Cli.Progress;
 using Handbook.Runs;
+using Handbook.Training.Distributed;
 using Handbook.Training.Metrics;
 
 namespace Handbook.Cli;
@@ -23,6 +24,9 @@ internal static class ReproduceCommand
     };
     private static readonly Option<bool> s_anyway = new("--anyway") { Description = "repeat it although what it read has changed" };
 
+    /// <summary>Why several processes do not repeat a run.</summary>
+    public const string Alone = "one process repeats what several did: it takes the rows of all of them in each step";
+
     public static Command Create()
     {
         var command = new Command("reproduce", "Run a recorded run again from what its run.json says, and compare the curves step by step\n\n"
@@ -42,6 +46,8 @@ internal static class ReproduceCommand
             throw new InputException($"--steps is {args.GetValue(s_steps)}, but must be 1 or more", fix: "for example --steps 20");
         if (args.GetValue(s_tolerance) is { } share && !(share >= 0))
             throw new InputException($"--tolerance is {share}, but must be 0 or more", fix: "for example --tolerance 0.001; 0 asks for the same bits");
+        if (Rendezvous.FromEnvironment() is { WorldSize: > 1 and var processes })
+            throw new InputException($"reproduce was started as one of {processes} processes", Alone, $"handbook reproduce {args.GetRequiredValue(s_run)}");
         var folder = Path.GetFullPath(args.GetRequiredValue(s_run));
         var output = args.GetValue(s_output) is { } named ? Path.GetFullPath(named) : null;
         Directory.SetCurrentDirectory(RunVerification.WorkingFolderOf(folder));
@@ -61,13 +67,16 @@ internal static class ReproduceCommand
         string[][] table = [["metric", "steps", "same bits", "first difference", "largest difference"], .. result.Curves.Select(curve => (string[])
             [curve.Metric, $"{curve.Steps}", curve.IsSame ? "yes" : "no", curve.FirstStep is { } step ? $"step {step}" : "", CurveComparison.Words(curve)])];
         var widths = table[0].Select((_, column) => table.Max(row => row[column].Length)).ToArray();
-        foreach (var row in table)
+        foreach (var row in result.Curves.Count == 0 ? [] : table)
             output.WriteLine(string.Join("  ", row.Select((cell, i) => cell.PadRight(widths[i]))).TrimEnd());
         var weights = result.SameWeights switch { true => "; the weights have the same bits", false => "; the weights have other bits", null => "" };
         var worst = result.Curves.MaxBy(curve => curve.LargestShare);
-        output.WriteLine(result.IsSame ? $"{result.LastStep} steps: the same bits in every number{weights}"
-            : string.Create(CultureInfo.InvariantCulture, $"{result.LastStep} steps: {(result.Agrees ? "within" : "not within")} the tolerance of "
+        var steps = result.LastStep == 1 ? "1 step" : $"{result.LastStep} steps";
+        output.WriteLine(result.Curves.Count == 0 ? $"{steps}, of which no number was logged{weights}"
+            : result.IsSame ? $"{steps}: the same bits in every number{weights}"
+            : string.Create(CultureInfo.InvariantCulture, $"{steps}: {(result.Agrees ? "within" : "not within")} the tolerance of "
                 + $"{result.Tolerance:0.####}: {worst?.Metric} differs most, by {worst?.LargestShare:g2} of its largest value{weights}"));
-        output.WriteLine($"curves: {Path.Combine(result.OutputDir, "reproduction.svg")}");
+        if (result.Picture is not null)
+            output.WriteLine($"curves: {result.Picture}");
     }
 }

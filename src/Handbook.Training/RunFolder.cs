@@ -142,7 +142,7 @@ internal sealed class RunFolder : IRunObserver, IDisposable
     public void Ended(TrainingSummary summary) => _logs.Ended(summary);
 
     /// <inheritdoc/>
-    public void Measured(string split, MetricSet results) => _logs.Measured(split, results);
+    public void Saved(string checkpoint) => _logs.Saved(checkpoint);
 
     /// <summary>Makes the log durable. Called before a checkpoint is written, which builds on it.</summary>
     public void Flush() => _metrics?.Flush();
@@ -202,6 +202,7 @@ internal sealed class RunFolder : IRunObserver, IDisposable
     /// <param name="start">What reports are told of the run; what the folder itself knows is added.</param>
     public void WriteRunInfo(RunInfo info, ReportStart? start = null)
     {
+        _metrics?.Begin();
         var before = _resumeStep > 0 ? RunHistory.Read(Path) : null;
         if (before?.ModelHash is { } hash)
             info = info with { ModelHash = hash };

@@ -1,6 +1,4 @@
 using System.Reflection;
-using System.Runtime.InteropServices;
-using System.Runtime.Intrinsics.X86;
 using Handbook.Data.Decontamination;
 using Handbook.Training.Metrics;
 
@@ -20,10 +18,7 @@ internal sealed record RunInfo
 
     public long Seed { get; init; }
 
-    /// <summary>Name → version: <c>libtorch</c>, <c>blas</c>, …; those of this project and .NET are added.</summary>
-    public IReadOnlyDictionary<string, string> Versions { get; init; } = new Dictionary<string, string>();
-
-    /// <summary>The choices made for this machine: threads, BLAS kernel, data type of the products, ….</summary>
+    /// <summary>The choices made for this run: how many processes, ….</summary>
     public IReadOnlyDictionary<string, object?> Engine { get; init; } = new Dictionary<string, object?>();
 
     /// <summary>Data set → hash of what its files hold.</summary>
@@ -78,14 +73,8 @@ internal sealed record RunInfo
         ["command_line"] = CommandLine,
         ["seed"] = Seed,
         ["starts"] = starts,
-        ["versions"] = new Dictionary<string, object?>(Versions.Select(version => KeyValuePair.Create(version.Key, (object?)version.Value)))
-        {
-            ["handbook"] = Version,
-            ["commit"] = Commit,
-            ["dotnet"] = Environment.Version.ToString(),
-            ["os"] = RuntimeInformation.OSDescription,
-        },
-        ["engine"] = Engine,
+        [RunFacts.Versions] = Facts(RunFacts.Versions),
+        [RunFacts.Engine] = Facts(RunFacts.Engine).Concat(Engine).ToDictionary(),
         ["data_hashes"] = DataHashes,
         ["data_rows"] = DataRows,
         ["decontamination"] = Decontamination is not { } report ? null : new Dictionary<string, object?>
@@ -102,15 +91,11 @@ internal sealed record RunInfo
         ["model_hash"] = ModelHash,
         [RunLineage.Entry] = Lineage?.ToJson(),
         ["reports"] = Reports.Select(report => KeyValuePair.Create(report.Key, (object?)report.Value)).ToList(),
-        ["hardware"] = new Dictionary<string, object?>
-        {
-            ["host"] = Environment.MachineName,
-            ["cpu"] = Processor(),
-            ["cores"] = Environment.ProcessorCount,
-            ["avx512"] = Avx512F.IsSupported,
-            ["memory_bytes"] = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes,
-        },
+        [RunFacts.Hardware] = Facts(RunFacts.Hardware),
     }, indent: 2) + "\n";
+
+    private static Dictionary<string, object?> Facts(string group) =>
+        RunFacts.Now().Where(fact => fact.Group == group).ToDictionary(fact => fact.Name, fact => fact.Value);
 
     /// <summary>This project's version.</summary>
     public static string Version { get; } = typeof(RunInfo).Assembly.GetName().Version?.ToString(3) ?? "unknown";
@@ -118,20 +103,4 @@ internal sealed record RunInfo
     /// <summary>The commit that this program was built from; null where it was built without a repository.</summary>
     public static string? Commit { get; } = typeof(RunInfo).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()
         ?.InformationalVersion.Split('+') is [_, { Length: > 0 } commit] ? commit : null;
-
-    /// <summary>The processor's name.</summary>
-    internal static string Processor()
-    {
-        try
-        {
-            var line = File.ReadLines("/proc/cpuinfo").FirstOrDefault(line => line.StartsWith("model name", StringComparison.Ordinal));
-            if (line is not null)
-                return line[(line.IndexOf(':') + 1)..].Trim();
-        }
-        catch (IOException)
-        {
-            // no /proc here: the architecture must do
-        }
-        return RuntimeInformation.ProcessArchitecture.ToString();
-    }
 }

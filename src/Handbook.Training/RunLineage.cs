@@ -36,6 +36,7 @@ internal sealed record RunLineage
     {
         PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
         DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
+        RespectNullableAnnotations = true,
     };
 
     /// <summary>The folder that the command was typed in, as seen from the run folder where that lies below it.</summary>
@@ -55,16 +56,18 @@ internal sealed record RunLineage
     public JsonElement ToJson() => JsonSerializer.SerializeToElement(this, s_json);
 
     /// <param name="entry">The entry of <c>run.json</c>.</param>
-    /// <returns>null where it is not one, as of a run of an earlier version.</returns>
-    public static RunLineage? Of(JsonElement entry)
+    /// <exception cref="JsonException">Something in it is of another kind; the path says what.</exception>
+    /// <exception cref="FormatException">Something in it is missing.</exception>
+    public static RunLineage Read(JsonElement entry)
     {
-        try
-        {
-            return entry.ValueKind == JsonValueKind.Object ? entry.Deserialize<RunLineage>(s_json) : null;
-        }
-        catch (JsonException)
-        {
-            return null;
-        }
+        var lineage = entry.Deserialize<RunLineage>(s_json)!;
+        if (lineage.Recipe.ResolvedSha256 is null || lineage.Rows is not { Content: not null, Order: not null })
+            throw new FormatException($"{Entry}.recipe.resolved_sha256, or content or order of {Entry}.rows, is missing");
+        foreach (var (list, parts) in ((string, IReadOnlyList<LineagePart>)[])[("recipe.given", lineage.Recipe.Given is { } given ? [given] : []),
+            ("data", lineage.Data), ("weights", lineage.Weights ?? [])])
+            foreach (var (at, part) in parts.Index())
+                if (part is not { Name: not null, Files: not null } || part.Files.Any(file => file is not { Path: not null, Sha256: not null }))
+                    throw new FormatException($"{Entry}.{list}{(list == "recipe.given" ? "" : $"[{at}]")} lacks its name, or path and sha256 of a file");
+        return lineage;
     }
 }

@@ -50,6 +50,9 @@ internal sealed record TrainingJob
     /// <summary>Processes that the batch of a step counts.</summary>
     public int BatchProcesses { get; init; } = 1;
 
+    /// <summary>The step after which training stops with a checkpoint, though the plan goes on; null for its end.</summary>
+    public int? LastStep { get; init; }
+
     /// <summary>Most tokens that go through the network at once.</summary>
     public required int MaxTokens { get; init; }
 }

@@ -88,7 +88,7 @@ internal sealed class TrainingLoop : IDisposable
             var ahead = StepAhead.Of(work, cancel).Joined(_job.Workers);
             while (work is not null)
             {
-                if (ahead.Stops || _job.Workers.Count == 1 && cancel.IsCancellationRequested)
+                if (_state.Step == _job.LastStep || ahead.Stops || _job.Workers.Count == 1 && cancel.IsCancellationRequested)
                 {
                     finished = false;
                     break;
@@ -105,8 +105,8 @@ internal sealed class TrainingLoop : IDisposable
         {
             if (_savedStep != _state.Step)
                 Save();
-            _observer.Said($"interrupted after step {_state.Step}, with checkpoint-{_state.Step} on disk; the same command goes "
-                + "on from there");
+            _observer.Said(_state.Step == _job.LastStep ? $"stopped after step {_state.Step}, as asked, with checkpoint-{_state.Step} on disk"
+                : $"interrupted after step {_state.Step}, with checkpoint-{_state.Step} on disk; the same command goes on from there");
         }
         _state.Seconds = before + clock.Elapsed.TotalSeconds;
         return Finish(finished, waited);
@@ -276,11 +276,13 @@ internal sealed class TrainingLoop : IDisposable
         var epoch = _folder.State.Epoch;
         if (finished)
             _ = _optimizer.Evaluation();        // to stay: what is saved now is the model
+        var tookBest = false;
         if (finished && _options.LoadBestModelAtEnd && _folder.State.BestModelCheckpoint is { } best
             && best != Path.Combine(_folder.Path, $"checkpoint-{_state.Step}"))
         {
             LoadBest(best);
             _lastEvaluation = null;
+            tookBest = true;
         }
         MetricSet? evaluation = null;
         if (finished && _evaluator is not null)
@@ -289,6 +291,8 @@ internal sealed class TrainingLoop : IDisposable
             {
                 using (var count = _observer.Began("evaluating", _job.Evaluation!.Count, "rows"))
                     last = (_state.Step, RunEvaluator(count));
+                if (!tookBest)      // those of the best step are in the log already
+                    _folder.Evaluated(_state.Step, epoch, last.Metrics);
             }
             evaluation = new MetricSet(last.Metrics) { ["epoch"] = epoch, ["eval_samples"] = _job.EvaluationSamples };
         }
@@ -303,9 +307,12 @@ internal sealed class TrainingLoop : IDisposable
             ["train_steps_per_second"] = _state.Step / Math.Max(_state.Seconds, 1e-9),
             ["train_tokens_per_second"] = _state.TokensSeen / Math.Max(_state.Seconds, 1e-9),
         };
+        if (finished)
+            _folder.Logged(_state.Step, epoch, ClosingEntry.Of(train));
         _observer.Ended(new TrainingSummary
         {
             Finished = finished,
+            StoppedAsAsked = !finished && _state.Step == _job.LastStep,
             Waited = waited,
             EvalLoss = evaluation?.Number("eval_loss"),
             PeakMemoryBytes = ProcessMemory.Peak(),

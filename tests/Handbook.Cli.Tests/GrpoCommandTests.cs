@@ -121,8 +121,8 @@ public sealed class GrpoCommandTests : IDisposable
         return outcome.Error;
     }
 
-    private JsonNode[] Log(string run) =>
-        [.. File.ReadAllLines(Path.Combine(_handbook.Folder, run, "metrics.jsonl")).Select(line => JsonNode.Parse(line)!)];
+    private JsonObject[] Log(string run) =>
+        LogLines.Timeless(Path.Combine(_handbook.Folder, run));
 
     private void Copy(string from, string to, string checkpoint)
     {

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Text.Json.Nodes;
+using Handbook.Testing;
 
 namespace Handbook.Cli.Tests;
 
@@ -92,13 +93,7 @@ internal sealed class TrainingFolder : IDisposable
     public int Lines(string run) => File.Exists(this[run, "metrics.jsonl"]) ? File.ReadAllLines(this[run, "metrics.jsonl"]).Length : 0;
 
     /// <summary>All lines of the log, without what the clock says.</summary>
-    public string[] Curve(string run) => [.. File.ReadAllLines(this[run, "metrics.jsonl"]).Select(line =>
-    {
-        var entry = JsonNode.Parse(line)!.AsObject();
-        foreach (var name in (string[])["eval_runtime", "eval_samples_per_second", "eval_steps_per_second"])
-            entry.Remove(name);
-        return entry.ToJsonString();
-    })];
+    public string[] Curve(string run) => [.. LogLines.Timeless(this[run]).Select(entry => entry.ToJsonString())];
 
     public byte[] Weights(params string[] run) => File.ReadAllBytes(Path.Combine(this[run], "model.safetensors"));
 

@@ -22,6 +22,8 @@ public sealed class VerifyCommandTests : IDisposable
         var repeated = Elsewhere("reproduce", _run.At("out"), "--steps", "2", "--output_dir", "again");
         Assert.True(repeated.Code == 0, repeated.Output + repeated.Error);
         Assert.Contains("2 steps: the same bits in every number; the weights have the same bits", repeated.Output);
+        Assert.Contains("stopped after step 2, as asked, with checkpoint-2 on disk", repeated.Error);
+        Assert.DoesNotContain("interrupted", repeated.Error);
         Assert.True(File.Exists(_run.At("elsewhere", "again", "reproduction.svg")));
 
         _run.Write("rows.jsonl", _run.Read("rows.jsonl").Replace("number", "Number"));
@@ -32,6 +34,15 @@ public sealed class VerifyCommandTests : IDisposable
         var refused = _run.Handbook.Run("reproduce", "out");
         Assert.Equal(2, refused.Code);
         Assert.Contains("  fix: put these back as they were; or repeat it all the same with --anyway", refused.Error);
+
+        _run.Write("out/run.json", _run.Read("out/run.json")[..200]);
+        var damaged = _run.Handbook.Run("verify", "out");
+        Assert.Equal((2, ""), (damaged.Code, damaged.Output));
+        Assert.Matches(@"^error: \S+run\.json is damaged: line \d+ is not JSON, or the file was cut there\n  why: .*\n  fix: ", damaged.Error);
+        var alone = _run.Handbook.Run(["reproduce", "out"], TimeSpan.FromMinutes(2), new Dictionary<string, string>
+        { ["RANK"] = "0", ["WORLD_SIZE"] = "2", ["MASTER_ADDR"] = "127.0.0.1", ["MASTER_PORT"] = "29500" });
+        Assert.Equal(2, alone.Code);
+        Assert.StartsWith("error: reproduce was started as one of 2 processes\n  why: one process repeats", alone.Error);
     }
 
     [Theory, Trait("speed", "slow")]

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using Handbook.Base;
 using Handbook.Testing;
+using Handbook.Torch;
 using Handbook.Training.Checkpoints;
 using Handbook.Training.Metrics;
 using Handbook.Training.Tests.Events;
@@ -112,7 +113,6 @@ public sealed class RunFolderTests : IDisposable
         {
             Method = "sft",
             Seed = 17,
-            Versions = new Dictionary<string, string> { ["libtorch"] = "1.13.1" },
             DataHashes = new Dictionary<string, string> { ["a.jsonl"] = "00ff" }
         };
         using (var folder = RunFolder.Open(_run["out"]))
@@ -127,7 +127,7 @@ public sealed class RunFolderTests : IDisposable
         var root = document.RootElement;
         Assert.Equal([0, 3], root.GetProperty("starts").EnumerateArray().Select(start => start.GetProperty("from_step").GetInt32()));
         Assert.Equal(17, root.GetProperty("seed").GetInt64());
-        Assert.Equal("1.13.1", root.GetProperty("versions").GetProperty("libtorch").GetString());
+        Assert.Equal(TorchRuntime.Version, root.GetProperty("versions").GetProperty("libtorch").GetString());
         Assert.NotEqual("", root.GetProperty("hardware").GetProperty("cpu").GetString());
     }
 

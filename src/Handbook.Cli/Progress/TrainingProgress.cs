@@ -124,7 +124,7 @@ internal sealed class TrainingProgress
             parts.Add($"waiting for data {summary.Waited / elapsed * 100:0.#} %");
         if (summary.PeakMemoryBytes is { } peak)
             parts.Add($"peak memory {Size.Of(peak)}" + (summary.PeakTensorBytes is { } tensors ? $" (tensors {Size.Of(tensors)})" : ""));
-        _line.Print($"{_line.Strong(summary.Finished ? "done" : $"interrupted at step {_step:N0} of {_outline.Steps:N0}")}: {string.Join(", ", parts)}");
+        _line.Print($"{_line.Strong(summary.Finished ? "done" : $"{(summary.StoppedAsAsked ? "stopped" : "interrupted")} at step {_step:N0} of {_outline.Steps:N0}")}: {string.Join(", ", parts)}");
         foreach (var note in summary.Notes)
             _line.Print("  " + note);
     }

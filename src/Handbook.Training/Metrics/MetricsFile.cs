@@ -6,20 +6,22 @@ using Handbook.Training.Progress;
 namespace Handbook.Training.Metrics;
 
 /// <summary><c>metrics.jsonl</c>: one object per logged step, in full precision, each step once however
-/// often the run was resumed.</summary>
+/// often the run was resumed; that of the last step has the results of the whole training, too.</summary>
 internal sealed class MetricsFile : IRunObserver, IDisposable
 {
     public const string FileName = "metrics.jsonl";
 
-    private readonly FileStream _stream;
+    private readonly string _path;
+    private readonly string? _begins;
+    private FileStream? _stream;
     private long _lastStart;
     private MetricSet? _last;
 
-    private MetricsFile(string path, List<MetricSet> kept, long lastStart)
+    /// <param name="begins">What the file begins with; null where it does already.</param>
+    private MetricsFile(string path, List<MetricSet> kept, long lastStart, string? begins)
     {
+        (_path, _begins) = (path, begins);
         Kept = kept;
-        _stream = new FileStream(path, FileMode.OpenOrCreate, FileAccess.Write, FileShare.ReadWrite);
-        _stream.Seek(0, SeekOrigin.End);
         _last = kept.Count > 0 ? kept[^1] : null;
         _lastStart = lastStart;
     }
@@ -27,8 +29,8 @@ internal sealed class MetricsFile : IRunObserver, IDisposable
     /// <summary>The entries found when the file was opened.</summary>
     public IReadOnlyList<MetricSet> Kept { get; }
 
-    /// <summary>Opens the file of a run; lines after <paramref name="resumeStep"/>, and a line cut short, are
-    /// dropped in one atomic step.</summary>
+    /// <summary>Reads the file of a run; lines after <paramref name="resumeStep"/>, and a line cut short, are dropped in one atomic step
+    /// when the run begins to write (<see cref="Begin"/>): until then it may turn out that it cannot go on.</summary>
     /// <param name="outputDir">The run folder.</param>
     /// <param name="resumeStep">The step of the checkpoint that the run continues from; 0 begins an empty file.</param>
     public static MetricsFile Open(string outputDir, int resumeStep)
@@ -37,6 +39,7 @@ internal sealed class MetricsFile : IRunObserver, IDisposable
         var kept = new List<MetricSet>();
         var text = new StringBuilder();
         long lastStart = 0;
+        var changes = false;
         if (File.Exists(path))
         {
             var before = File.ReadAllText(path);
@@ -46,14 +49,30 @@ internal sealed class MetricsFile : IRunObserver, IDisposable
                     continue;
                 if (kept.Count > 0 && kept[^1].Number("step") >= step)
                     continue;
+                // An earlier end was not the end: its results are left out, and so is what has nothing else.
+                var ended = ClosingEntry.IsIn(entry);
+                var whole = ended ? ClosingEntry.Without(entry) : entry;
+                if (ended && whole.All(pair => pair.Key is "step" or "epoch"))
+                    continue;
                 lastStart = text.Length;    // ASCII: a char is a byte
-                kept.Add(entry);
-                text.Append(line).Append('\n');
+                kept.Add(whole);
+                text.Append(ended ? PythonJson.Write(whole) : line).Append('\n');
             }
-            if (text.Length != before.Length)
-                WholeFile.WriteText(path, text.ToString());
+            changes = text.Length != before.Length;
         }
-        return new MetricsFile(path, kept, lastStart);
+        return new MetricsFile(path, kept, lastStart, changes ? text.ToString() : null);
+    }
+
+    /// <summary>Drops what does not belong to the run, and opens the file.</summary>
+    public FileStream Begin()
+    {
+        if (_stream is not null)
+            return _stream;
+        if (_begins is not null)
+            WholeFile.WriteText(_path, _begins);
+        _stream = new FileStream(_path, FileMode.OpenOrCreate, FileAccess.Write, FileShare.ReadWrite);
+        _stream.Seek(0, SeekOrigin.End);
+        return _stream;
     }
 
     /// <summary>Reads all whole lines of a run's file; empty where there is none.</summary>
@@ -83,22 +102,23 @@ internal sealed class MetricsFile : IRunObserver, IDisposable
             if (name != "step")
                 entry[name] = value;
         var line = Encoding.ASCII.GetBytes(PythonJson.Write(entry) + "\n");
+        var stream = Begin();
         if (joins)
-            _stream.Seek(_lastStart, SeekOrigin.Begin);
+            stream.Seek(_lastStart, SeekOrigin.Begin);
         else
-            _lastStart = _stream.Position;
+            _lastStart = stream.Position;
         // One write: another process sees the line before or after, never a part that a kill left.
-        _stream.Write(line);
-        _stream.Flush();
+        stream.Write(line);
+        stream.Flush();
         if (joins)
-            _stream.SetLength(_stream.Position);
+            stream.SetLength(stream.Position);
         _last = entry;
     }
 
     /// <summary>Returns when everything logged is on the medium; called before a checkpoint that builds on it.</summary>
-    public void Flush() => _stream.Flush(flushToDisk: true);
+    public void Flush() => Begin().Flush(flushToDisk: true);
 
-    public void Dispose() => _stream.Dispose();
+    public void Dispose() => _stream?.Dispose();
 
     private static MetricSet? TryRead(string line)
     {

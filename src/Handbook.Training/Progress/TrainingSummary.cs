@@ -3,8 +3,11 @@ namespace Handbook.Training.Progress;
 /// <summary>How a run ended: its last lines.</summary>
 public sealed record TrainingSummary
 {
-    /// <summary>False where the run was interrupted.</summary>
+    /// <summary>False where the run was interrupted, or stopped at a step that was asked for.</summary>
     public bool Finished { get; init; } = true;
+
+    /// <summary>Whether it stopped at a step that was asked for, before its end.</summary>
+    public bool StoppedAsAsked { get; init; }
 
     /// <summary>Time that the training thread waited for data.</summary>
     public TimeSpan Waited { get; init; }

@@ -15,7 +15,6 @@ internal sealed class MlflowReport(IWorkObserver observer) : IRunReport
     private const int LongestValue = 6000;
 
     private string? _folder;
-    private int _lastStep;
     private bool? _isFinished;
 
     public string Name => ReportTargets.Mlflow;
@@ -61,15 +60,9 @@ internal sealed class MlflowReport(IWorkObserver observer) : IRunReport
         };
     }
 
-    public void Logged(int steps, double epoch, MetricSet metrics) => Log(_lastStep = steps, metrics);
+    public void Logged(int steps, double epoch, MetricSet metrics) => Log(steps, metrics);
 
-    public void Evaluated(int steps, double epoch, MetricSet metrics) => Log(_lastStep = steps, metrics);
-
-    public void Measured(string split, MetricSet results)
-    {
-        if (split == "train")
-            Log(_lastStep, new(results.Where(pair => pair.Key != "epoch")));
-    }
+    public void Evaluated(int steps, double epoch, MetricSet metrics) => Log(steps, metrics);
 
     public void Ended(TrainingSummary summary) => _isFinished = summary.Finished;
 

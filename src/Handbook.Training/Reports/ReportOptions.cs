@@ -23,11 +23,12 @@ internal static class ReportTargets
     public const string TensorBoard = "tensorboard";
     public const string Wandb = "wandb";
     public const string Mlflow = "mlflow";
+    public const string Csv = "csv";
     public const string All = "all";
     public const string None = "none";
 
     /// <summary>The names that are honoured.</summary>
-    public static IReadOnlyList<string> Names { get; } = [TensorBoard, Wandb, Mlflow, All, None];
+    public static IReadOnlyList<string> Names { get; } = [TensorBoard, Wandb, Mlflow, Csv, All, None];
 
     /// <summary>Services that the Python trainer reports to and this one does not: each keeps no run on the disk that its own client would
     /// take up later.</summary>
@@ -49,7 +50,7 @@ internal static class ReportTargets
                     why: "what is reported is kept on the disk, in forms that TensorBoard, Weights & Biases and MLflow read; every "
                         + "number is in metrics.jsonl in any case",
                     fix: name is "trackio" or "swanlab" ? $"use wandb, whose form {name} imports, or tensorboard, or none"
-                        : "use tensorboard, wandb, mlflow or none; what reads TensorBoard files can take a run from these");
+                        : "use tensorboard, wandb, mlflow, csv or none; what reads TensorBoard files can take a run from these");
             else
                 report.Error("report_to", $"names {name}, not one of {string.Join(", ", Names)}",
                     fix: Spelling.Nearest(name, Names) is { } nearest ? $"did you mean {nearest}?"

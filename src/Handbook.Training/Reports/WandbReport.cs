@@ -91,19 +91,17 @@ internal sealed partial class WandbReport(ReportOptions options, IWorkObserver o
         return new Dictionary<string, string> { ["id"] = id, ["folder"] = Path.GetRelativePath(start.Folder, _folder) };
     }
 
-    public void Logged(int steps, double epoch, MetricSet metrics) => Log(steps, metrics, "train/", "");
+    public void Logged(int steps, double epoch, MetricSet metrics)
+    {
+        // as the Python trainer has it: what was measured of the whole run stands in the summary under its own name
+        foreach (var (name, value) in metrics.Where(pair => ClosingEntry.Has(pair.Key)))
+            _summary[name] = value;
+        Log(steps, ClosingEntry.Without(metrics), "train/", "");
+    }
 
     public void Evaluated(int steps, double epoch, MetricSet metrics) => Log(steps, metrics, "eval/", "eval_");
 
     public void Ended(TrainingSummary summary) => _isFinished = summary.Finished;
-
-    public void Measured(string split, MetricSet results)
-    {
-        // as the Python trainer has it: what was measured of the whole run stands in the summary under its own name
-        if (split == "train")
-            foreach (var (name, value) in results.Where(pair => pair.Key != "epoch"))
-                _summary[name] = value;
-    }
 
     public void Dispose()
     {
@@ -210,10 +208,8 @@ internal sealed partial class WandbReport(ReportOptions options, IWorkObserver o
 
     private static string FileOf(string folder, string id) => Path.Combine(folder, $"run-{id}.wandb");
 
-    // As it is typed from the working folder, where it lies below it.
-    private static string Shown(string folder) => Path.GetRelativePath(".", folder) is var near
-        && !near.StartsWith("..", StringComparison.Ordinal)
-        ? near : folder;
+    // As it is typed from the working folder.
+    private static string Shown(string folder) => new PlaceNames(".").Of(folder);
 
     [GeneratedRegex("^[A-Za-z0-9_-]{1,64}$")]
     private static partial Regex IdPattern();

@@ -13,9 +13,6 @@ namespace Handbook.Runs;
 /// <summary>What a run writes about itself: where it came from at its start, and the model's card at its end.</summary>
 internal static class RunRecord
 {
-    private static readonly string[] s_parts = ["Handbook", "Handbook.Base", "Handbook.Data", "Handbook.Models", "Handbook.Text", "Handbook.Torch",
-        "Handbook.Training"];
-
     /// <summary>Writes <c>recipe.yaml</c>, <c>run.json</c>, and the rows that are left out for what they hold.</summary>
     /// <returns>What hashes the weights meanwhile.</returns>
     public static WeightHashes Begin(RunFolder folder, RunSetup setup)
@@ -33,7 +30,6 @@ internal static class RunRecord
             Seed = recipe.Training.Seed,
             RecipeChanges = [.. start.Changes.Select(change => (change.Key, change.Old, change.New))],
             IgnoresRecipeChanges = recipe.Training.IgnoreRecipeChanges && start.Resume is not null,
-            Versions = new Dictionary<string, string> { ["libtorch"] = TorchRuntime.Version, ["build"] = Build },
             Engine = Engine(setup),
             DataHashes = data.Sources.DistinctBy(source => source.Title).ToDictionary(source => source.Title, source => source.Content),
             DataRows = data.Sources.DistinctBy(source => source.Title).ToDictionary(source => source.Title,
@@ -46,22 +42,13 @@ internal static class RunRecord
         return WeightHashes.Begin(folder, recipe);
     }
 
-    /// <summary>The choices that decide the last bits of what is computed.</summary>
-    public static Dictionary<string, object?> Engine(RunSetup setup) => new()
+    /// <summary>The choices of the run that decide the last bits of what is computed, beside the machine's.</summary>
+    private static Dictionary<string, object?> Engine(RunSetup setup) => new()
     {
-        ["description"] = TorchRuntime.Description,
-        ["path"] = Processor.Path.ToString(),
-        ["threads"] = TorchRuntime.Threads,
         ["processes"] = setup.Workers.Count,
         ["batch_processes"] = setup.Recipe.BatchProcesses,
         ["deterministic"] = setup.Recipe.Training.Deterministic,
     };
-
-    /// <summary>Tells builds of the program apart that have one version: a hash over what the compiler names each of its parts by, which is
-    /// made of their sources.</summary>
-    public static string Build { get; } = FileHashes.OfBytes([.. AppDomain.CurrentDomain.GetAssemblies()
-        .Where(part => part.GetName().Name is { } name && s_parts.Contains(name)).OrderBy(part => part.GetName().Name, StringComparer.Ordinal)
-        .SelectMany(part => part.ManifestModule.ModuleVersionId.ToByteArray())])[..16];
 
     /// <summary>The recipe without <c>fresh</c>: whoever repeats it does not mean to remove the run that it lies in.</summary>
     private static Recipe Repeatable(Recipe recipe) => recipe with

@@ -35,6 +35,8 @@ internal static class RunReports
         }
         if (ReportTargets.Has(names, ReportTargets.Mlflow))
             reports.Add(new MlflowReport(observer));
+        if (ReportTargets.Has(names, ReportTargets.Csv))
+            reports.Add(new CsvReport());
         return reports;
     }
 

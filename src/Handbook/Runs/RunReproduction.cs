@@ -1,6 +1,7 @@
 using System.Text.Json;
 using Handbook.Base;
 using Handbook.Base.Files;
+using Handbook.Hub;
 using Handbook.Models;
 using Handbook.Recipes;
 using Handbook.Training;
@@ -37,11 +38,15 @@ public sealed record Reproduction
     /// <summary>The last step that was compared.</summary>
     public required int LastStep { get; init; }
 
-    /// <summary>Every number that the runs logged, <c>loss</c> first.</summary>
+    /// <summary>Every number that the runs logged, <c>loss</c> first; empty where neither logged a step, so that the weights alone are
+    /// compared.</summary>
     public required IReadOnlyList<CurveDifference> Curves { get; init; }
 
     /// <summary>Whether the weights after the last step have the same bits; null where one of the runs has not kept them.</summary>
     public bool? SameWeights { get; init; }
+
+    /// <summary>The picture of both losses; null where no loss was logged.</summary>
+    public string? Picture { get; init; }
 
     /// <summary>Why the same bits cannot be expected; empty where they are.</summary>
     public required IReadOnlyList<string> Doubts { get; init; }
@@ -50,10 +55,11 @@ public sealed record Reproduction
     public required double Tolerance { get; init; }
 
     /// <summary>Whether every number, and the weights, have the same bits.</summary>
-    public bool IsSame => Curves.All(curve => curve.IsSame) && SameWeights != false;
+    public bool IsSame => Curves.All(curve => curve.IsSame) && (SameWeights ?? Curves.Count > 0);
 
-    /// <summary>Whether the runs agree: the same bits, or, where these are not asked for, differences within the tolerance.</summary>
-    public bool Agrees => Tolerance == 0 ? IsSame : Curves.All(curve => curve.LargestShare <= Tolerance);
+    /// <summary>Whether the runs agree: the same bits, or, where these are not asked for, differences within the tolerance; of weights
+    /// alone nobody can say how far they are apart.</summary>
+    public bool Agrees => Tolerance == 0 || Curves.Count == 0 ? IsSame : Curves.All(curve => curve.LargestShare <= Tolerance);
 }
 
 /// <summary>Runs a recorded run again, and compares what both logged.</summary>
@@ -81,23 +87,38 @@ public static class RunReproduction
         var output = Path.GetFullPath(options.OutputDir ?? folder + "-reproduced");
         if (RealPath.IsWithin(output, folder))
             throw new InputException($"--output_dir {output} lies in the run that is repeated", "its files would be replaced", "name another folder");
-        var history = RunVerification.Require(folder);
+        var history = RunHistory.Require(folder);
         var logged = MetricsFile.ReadAll(folder);
-        if (logged.Count == 0)
-            throw new InputException($"{folder} has no {MetricsFile.FileName} with a logged step", "there is nothing to compare with",
-                "name a run that took at least logging_steps steps, or that was told a smaller logging_steps");
+        var last = LastStep(folder, history, logged, options.Steps);
         var verified = RunVerification.Of(folder, quick: true, outputs: false, cancel: cancel);
         var doubts = Judge(folder, history, verified, options, observer);
         var recipe = Recipe(folder, history, output);
-        // A run that was stopped is repeated to where it came.
-        var last = Math.Min(options.Steps ?? int.MaxValue, history.FinishedStep ?? (int)logged[^1].Number("step")!.Value);
-
         Repeat(recipe, last, history.FinishedStep == last, observer, commandLine, cancel);
         var repeated = MetricsFile.ReadAll(output);
+        if (!logged.Any(ClosingEntry.IsIn))         // of an earlier version
+            repeated = [.. repeated.Select(ClosingEntry.Without)];
         var result = Compare(folder, output, last, logged, repeated, doubts, options.Tolerance
             ?? (doubts.Count == 0 ? 0 : recipe.Training.Bf16 ? BFloatTolerance : FloatTolerance));
-        Write(result, folder, logged, repeated);
+        if (logged.Any(entry => entry.Number("loss") is not null && entry.Number("step") <= last))
+            result = result with { Picture = Draw(result, folder, logged, repeated) };
+        Write(result, folder);
         return result;
+    }
+
+    /// <summary>The step to repeat the run to: where it came, or fewer.</summary>
+    /// <exception cref="InputException">The run kept nothing of these steps that a repetition can be compared with.</exception>
+    private static int LastStep(string folder, RunHistory history, IReadOnlyList<MetricSet> logged, int? asked)
+    {
+        int[] kept = [.. CheckpointFolder.List(folder).Select(checkpoint => checkpoint.Step), .. history.FinishedStep is { } end ? (int[])[end] : []];
+        int[] known = [.. logged.Select(entry => (int)entry.Number("step")!.Value), .. kept];
+        if (known.Length == 0)
+            throw new InputException($"{folder} has no {MetricsFile.FileName} with a logged step, and no checkpoint",
+                "there is nothing to compare a repetition with", "let the run go on to its first checkpoint or its end");
+        var last = Math.Min(asked ?? int.MaxValue, history.FinishedStep ?? known.Max());
+        return known.Min() <= last && (logged.Any(entry => entry.Number("step") <= last) || kept.Contains(last)) ? last
+            : throw new InputException($"--steps is {asked}, but {folder} kept nothing of its first {asked} steps",
+                $"the first numbers or weights that it kept are those after step {known.Min()}, and a repetition is compared with them",
+                $"repeat at least {known.Min()} steps: --steps {known.Min()}");
     }
 
     private static List<string> Judge(string folder, RunHistory history, RunVerification verified, ReproductionOptions options,
@@ -122,10 +143,8 @@ public static class RunReproduction
         // A build of the same version is the same program as far as bits are promised; what it computes with is compared.
         foreach (var part in verified.Parts.Where(part => part.State == VerifiedState.Other))
             Doubt($"another {part.What}: {part.Detail}");
-        var processes = history.Starts.Select(start => start.TryGetProperty("processes", out var count) ? count.GetInt32() : 1)
-            .DefaultIfEmpty(1).Max();
-        if (processes > 1 && history.Program.GetValueOrDefault("engine.deterministic") != bool.TrueString)
-            Doubt($"it ran on {processes} processes, which add up in another order than one does; with deterministic: true there is one order");
+        if (history.Processes > 1 && history.Program.GetValueOrDefault("engine.deterministic") != bool.TrueString)
+            Doubt($"it ran on {history.Processes} processes, which add up in another order than one does; with deterministic: true there is one order");
         if (history.Starts.Any(start => start.TryGetProperty("recipe_changes", out _)))
             Doubt("its recipe was changed on its way");
         return doubts;
@@ -163,9 +182,7 @@ public static class RunReproduction
             return;         // it has come this far before
         foreach (var (name, value) in recipe.Training.Env ?? new Dictionary<string, string>())
             Environment.SetEnvironmentVariable(name, value);
-        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancel);
-        TrainingRun.Run(recipe, null, toTheEnd ? observer : new RunObservers(observer, new StopAfter(last, stop)), commandLine, stop.Token,
-            batchProcesses: recipe.BatchProcesses);
+        TrainingRun.Run(recipe, null, observer, commandLine, cancel, batchProcesses: recipe.BatchProcesses, lastStep: toTheEnd ? null : last);
         cancel.ThrowIfCancellationRequested();
     }
 
@@ -186,21 +203,24 @@ public static class RunReproduction
     {
         var files = RunHistory.Read(folder) is { FinishedStep: { } end } history && end == step ? history.Outputs
             : CheckpointManifest.Read(CheckpointFolder.PathOf(folder, step), out _)?.Files ?? [];
-        return [.. files.Where(file => Path.GetFileName(file.Path) is var name && name.EndsWith(".safetensors", StringComparison.Ordinal)
-            && (name.StartsWith("model", StringComparison.Ordinal) || name.StartsWith("adapter_model", StringComparison.Ordinal)))
-            .OrderBy(file => file.Path, StringComparer.Ordinal).Select(file => file.Sha256)];
+        return [.. files.Where(file => ModelFiles.IsWeights(file.Path)).OrderBy(file => file.Path, StringComparer.Ordinal)
+            .Select(file => file.Sha256)];
     }
 
-    /// <summary>Writes <c>reproduction.json</c> and a picture of the curves, <c>reproduction.svg</c>, into the folder of the
-    /// repetition.</summary>
-    private static void Write(Reproduction result, string folder, IReadOnlyList<MetricSet> then, IReadOnlyList<MetricSet> now)
+    /// <summary>Draws the curves, <c>reproduction.svg</c>, in the folder of the repetition.</summary>
+    private static string Draw(Reproduction result, string folder, IReadOnlyList<MetricSet> then, IReadOnlyList<MetricSet> now)
     {
-        var name = Path.GetFileName(folder);
+        var (name, file) = (Path.GetFileName(folder), Path.Combine(result.OutputDir, "reproduction.svg"));
         var figure = new ComparedFigure($"{name}, repeated", "loss", (name, Points(then, result.LastStep)),
             ("repetition", Points(now, result.LastStep)));
         var canvas = new SvgCanvas(PlotFrame.Width, PlotFrame.Height);
         figure.Draw(canvas);
-        WholeFile.WriteText(Path.Combine(result.OutputDir, "reproduction.svg"), canvas.ToSvg($"Loss of {name} and of its repetition"));
+        WholeFile.WriteText(file, canvas.ToSvg($"Loss of {name} and of its repetition"));
+        return file;
+    }
+
+    /// <summary>Writes <c>reproduction.json</c> into the folder of the repetition.</summary>
+    private static void Write(Reproduction result, string folder) =>
         WholeFile.WriteText(Path.Combine(result.OutputDir, "reproduction.json"), PythonJson.Write(new Dictionary<string, object?>
         {
             ["run"] = Path.GetRelativePath(result.OutputDir, folder),
@@ -221,19 +241,8 @@ public static class RunReproduction
                 ["share"] = curve.LargestShare,
             }).ToList(),
         }, indent: 2) + "\n");
-    }
 
     private static PlotPoint[] Points(IReadOnlyList<MetricSet> entries, int last) => [.. entries
         .Where(entry => entry.Number("loss") is not null && entry.Number("step") <= last)
         .Select(entry => new PlotPoint(entry.Number("step")!.Value, entry.Number("loss")!.Value))];
-
-    /// <summary>Ends a run after a step, with a checkpoint.</summary>
-    private sealed class StopAfter(int last, CancellationTokenSource stop) : IRunObserver
-    {
-        public void Stepped(StepReport report)
-        {
-            if (report.Step >= last)
-                stop.Cancel();
-        }
-    }
 }

@@ -16,6 +16,9 @@ internal sealed record RunSetup(Recipe Recipe, RunStart Start, TrainingPlan Plan
     /// <summary>Who publishes the run meanwhile; null for nobody.</summary>
     public HubPublisher? Publisher { get; init; }
 
+    /// <summary>The step after which the run stops with a checkpoint; null for its end.</summary>
+    public int? LastStep { get; init; }
+
     /// <summary>Who trains the model together.</summary>
     public Workers Workers { get; init; } = Workers.Alone;
 }

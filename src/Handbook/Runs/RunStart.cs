@@ -84,7 +84,10 @@ internal sealed record RunStart
     public static IReadOnlyList<RecipeChange> ChangesSince(Recipe recipe, string run, Action<string> say)
     {
         const string elsewhere = "begin anew with --fresh=true, or choose another output_dir";
-        if (RunHistory.Read(run)?.Method is { } method && method != RecipeNames.Of(recipe.Method))
+        var history = RunHistory.Read(run, out var damage);
+        if (damage is not null)
+            say($"note: {damage.What}; the run goes on without what stood there");
+        if (history?.Method is { } method && method != RecipeNames.Of(recipe.Method))
             throw new InputException($"{run} is a run of `handbook {method}`, not of {RecipeNames.Of(recipe.Method)}",
                 why: "the steps of two methods do not make one run", fix: elsewhere);
         var file = Path.Combine(run, "recipe.yaml");

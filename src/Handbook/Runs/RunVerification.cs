@@ -76,7 +76,7 @@ public sealed class RunVerification
     /// <exception cref="InputException">It is no run folder.</exception>
     public static RunVerification Of(string folder, bool quick = false, bool rows = true, bool outputs = true, CancellationToken cancel = default)
     {
-        var verification = new RunVerification(Path.GetFullPath(folder), Require(folder), quick);
+        var verification = new RunVerification(Path.GetFullPath(folder), RunHistory.Require(folder), quick);
         verification.Inputs(rows, cancel);
         verification.Program();
         if (outputs)
@@ -87,22 +87,18 @@ public sealed class RunVerification
     /// <summary>The folder from which a run's names are seen: where its command was typed, found again where the run was moved together
     /// with it; the working folder of the process where that one is gone.</summary>
     /// <exception cref="InputException">It is no run folder.</exception>
-    public static string WorkingFolderOf(string folder) => WorkingFolder(Path.GetFullPath(folder), Require(folder));
+    public static string WorkingFolderOf(string folder) => WorkingFolder(Path.GetFullPath(folder), RunHistory.Require(folder));
 
-    private static string WorkingFolder(string folder, RunHistory history) => history.Lineage is { } lineage
-        && Path.GetFullPath(lineage.WorkingFolder, folder) is var place && Directory.Exists(place) ? place : Path.GetFullPath(".");
-
-    internal static RunHistory Require(string folder) => RunHistory.Read(folder) ?? throw new InputException(
-        Directory.Exists(folder) ? $"{folder} holds no run of the handbook: it has no {RunInfo.FileName} that can be read"
-            : $"{folder}: there is no such folder", fix: "name a run's output_dir");
+    private static string WorkingFolder(string folder, RunHistory history) =>
+        Path.GetFullPath(history.RequiredLineage(folder).WorkingFolder, folder) is var place && Directory.Exists(place) ? place
+            : Path.GetFullPath(".");
 
     /// <summary>The recipe of a run, to be looked at as it was when it ran.</summary>
     /// <exception cref="InputException">Its recipe is gone, or this version does not take it.</exception>
     internal static Recipe RecipeOf(string folder, RunHistory history, IReadOnlyList<string> overrides)
     {
         var file = Path.Combine(folder, "recipe.yaml");
-        var method = history.Method is { } name ? Recipe.MethodNamed(name) : null;
-        var recipe = Recipe.Load(file, method, overrides);
+        var recipe = Recipe.Load(file, Recipe.MethodNamed(history.Method), overrides);
         return recipe with
         {
             // Data sets are looked for beside the recipe that the user named.
@@ -113,11 +109,7 @@ public sealed class RunVerification
 
     private void Inputs(bool rows, CancellationToken cancel)
     {
-        if (_history.Lineage is not { } lineage)
-        {
-            Add("recipe", "recipe.yaml", VerifiedState.Unknown, "an earlier version began this run, and wrote no lineage");
-            return;
-        }
+        var lineage = _history.RequiredLineage(_folder);
         if (lineage.Recipe.Given is { } given)
             Compare("recipe", given, cancel);
         Resolved(lineage.Recipe);
@@ -193,28 +185,22 @@ public sealed class RunVerification
 
     private void Program()
     {
-        var now = new Dictionary<string, string?>
+        // Threads of each of several processes are the launcher's choice, and with deterministic: true no bit depends on them.
+        var compared = RunFacts.Now().Where(fact => fact.Decides && (fact.Name != RunFacts.Threads || _history.Processes == 1 && !IsDeterministic));
+        foreach (var facts in compared.GroupBy(fact => fact.IsProgram))
         {
-            ["versions.handbook"] = RunInfo.Version,
-            ["versions.commit"] = RunInfo.Commit ?? "",
-            ["versions.build"] = RunRecord.Build,
-            ["versions.libtorch"] = TorchRuntime.Version,
-            ["versions.dotnet"] = Environment.Version.ToString(),
-            ["engine.path"] = Processor.Path.ToString(),
-            ["engine.threads"] = $"{TorchRuntime.Threads}",
-            ["hardware.cpu"] = RunInfo.Processor(),
-        };
-        foreach (var (group, what) in (ReadOnlySpan<(string, string)>)[("versions", "program"), ("", "machine")])
-        {
-            var known = now.Where(entry => entry.Key.StartsWith("versions.", StringComparison.Ordinal) == (group.Length > 0)).ToArray();
-            var other = known.Where(entry => _history.Program.GetValueOrDefault(entry.Key) is { } then && then != entry.Value)
-                .Select(entry => $"{entry.Key.Split('.')[1]} {Short(entry.Value)}, then {Short(_history.Program[entry.Key])}").ToArray();
-            Add(what, what == "program" ? $"handbook {RunInfo.Version}" : Environment.MachineName, other.Length == 0 ? VerifiedState.Same
-                : VerifiedState.Other, string.Join("; ", other));
+            var other = facts.Select(fact => (fact.Name, Now: fact.Value?.ToString() ?? "",
+                    Then: _history.Program.GetValueOrDefault($"{fact.Group}.{fact.Name}")))
+                .Where(fact => fact.Then is not null && fact.Then != fact.Now)
+                .Select(fact => $"{fact.Name} {Short(fact.Then)} then, {Short(fact.Now)} now").ToArray();
+            Add(facts.Key ? "program" : "machine", facts.Key ? $"handbook {RunInfo.Version}" : Environment.MachineName,
+                other.Length == 0 ? VerifiedState.Same : VerifiedState.Other, string.Join("; ", other));
         }
 
         static string Short(string? value) => value is null or "" ? "unknown" : value.Length == 40 && value.All(char.IsAsciiHexDigit) ? value[..12] : value;
     }
+
+    private bool IsDeterministic => _history.Program.GetValueOrDefault("engine.deterministic") == bool.TrueString;
 
     private void Outputs(CancellationToken cancel)
     {

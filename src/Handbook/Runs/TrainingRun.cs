@@ -31,8 +31,9 @@ public static class TrainingRun
     /// <param name="held">The lock of the run folder, where the caller holds it.</param>
     /// <param name="workers">Who trains the model together; null for this process alone. The first of them writes and speaks.</param>
     /// <param name="batchProcesses">Processes that the batch of a new run's steps counts; null for as many as there are.</param>
+    /// <param name="lastStep">The step after which the run stops with a checkpoint; null for its end.</param>
     internal static RunResult Run(Recipe recipe, RunLock? held, IRunObserver observer, string? commandLine, CancellationToken cancel,
-        Workers? workers = null, int? batchProcesses = null)
+        Workers? workers = null, int? batchProcesses = null, int? lastStep = null)
     {
         var (options, all) = (recipe.Training, workers ?? Workers.Alone);
         if (!all.IsFirst)
@@ -98,7 +99,7 @@ public static class TrainingRun
             return new() { End = RunEnd.Interrupted, Folder = options.OutputDir };
         }
         using (method)
-            return Train(new(recipe, start, plan, rows, commandLine) { Workers = all, Publisher = publisher }, model, method, own,
+            return Train(new(recipe, start, plan, rows, commandLine) { Workers = all, Publisher = publisher, LastStep = lastStep }, model, method, own,
                 observer, cancel);
     }
 
@@ -144,6 +145,7 @@ public static class TrainingRun
             Dropout = plan.Dropout,
             Workers = workers,
             BatchProcesses = recipe.BatchProcesses,
+            LastStep = setup.LastStep,
         };
 
         own?.Hold();        // nothing in the folder is touched before it is this run's alone
@@ -185,12 +187,10 @@ public static class TrainingRun
         SavedModel saved, IRunObserver observer)
     {
         folder.SaveResults("train", outcome.Train);
-        folder.Measured("train", outcome.Train);
         observer.Measured("train", outcome.Train);
         if (outcome.Evaluation is not null)
         {
             folder.SaveResults("eval", outcome.Evaluation);
-            folder.Measured("eval", outcome.Evaluation);
             observer.Measured("eval", outcome.Evaluation);
         }
         var files = CheckpointFolder.Export(folder.Path, saved.Bytes, writer => saved.Write(writer.Folder));

@@ -39,8 +39,8 @@ internal sealed class WeightHashes
             {
                 if (entries["model_hash"] is null or JsonElement { ValueKind: JsonValueKind.Null })
                     entries["model_hash"] = model;
-                if (entries[RunLineage.Entry] is JsonElement entry && RunLineage.Of(entry) is { } lineage)
-                    entries[RunLineage.Entry] = (lineage with { Weights = weights }).ToJson();
+                if (entries[RunLineage.Entry] is JsonElement entry)
+                    entries[RunLineage.Entry] = (RunLineage.Read(entry) with { Weights = weights }).ToJson();
             });
         }
         catch (Exception failure) when (failure is InputException or IOException or UnauthorizedAccessException)

@@ -1,5 +1,6 @@
 using Handbook.Recipes;
 using Handbook.Runs;
+using Handbook.Testing;
 using Handbook.Tests.Sampling;
 using Handbook.Training.Checkpoints;
 using Handbook.Training.Metrics;
@@ -69,9 +70,7 @@ internal sealed class AdapterRuns : IDisposable
     }
 
     /// <summary>All lines of the log, without what the clock says.</summary>
-    public string[] Curve(string run) => [.. MetricsFile.ReadAll(this[run]).Select(line => string.Join(", ", line
-        .Where(metric => !metric.Key.EndsWith("runtime", StringComparison.Ordinal) && !metric.Key.EndsWith("per_second", StringComparison.Ordinal))
-        .Select(metric => $"{metric.Key} {metric.Value}")))];
+    public string[] Curve(string run) => [.. LogLines.Timeless(this[run]).Select(entry => entry.ToJsonString())];
 
     private void Rows(string name, Func<int, Random, string> row)
     {

@@ -52,14 +52,15 @@ public sealed class RunReportsTests : IDisposable
         Assert.DoesNotContain("hub_token", config.Keys);
 
         var history = records.Where(record => record.Kind == 2).Select(record => Values(record.Fields)).ToArray();
-        Assert.Equal(logged.Count, history.Length);
+        Assert.Equal(logged.Count + 1, history.Length);        // the closing entry
+        Assert.Equal(["train/epoch", "train/global_step"], history[^1].Keys.Where(name => name[0] != '_'));
         foreach (var (entry, row) in logged.Zip(history))
         {
             Assert.Equal(PythonJson.Number(entry.Number("loss")!.Value), row["train/loss"]);
             Assert.Equal(entry["step"].ToString(), row["train/global_step"]);
             Assert.Equal(PythonJson.Number(entry.Number("rewards/margins")!.Value), row["train/rewards/margins"]);
         }
-        Assert.Equal(["0", "1"], history.Select(row => row["_step"]));
+        Assert.Equal(["0", "1", "2"], history.Select(row => row["_step"]));
         var summary = Values(records[^3].Fields);
         Assert.Equal(PythonJson.Number(logged[^1].Number("loss")!.Value), summary["train/loss"]);
         Assert.True(double.Parse(summary["train_loss"], CultureInfo.InvariantCulture) > 0);
@@ -88,7 +89,7 @@ public sealed class RunReportsTests : IDisposable
             .Where(value => !CurveComparison.IsClock(value.Key) && value.Key is not ("_timestamp" or "_runtime" or "eval/runtime"))
             .Select(value => $"{value.Key} {value.Value}").ToArray())];
         Assert.Equal(Numbers(whole.Wandb), Numbers(cut.Wandb));
-        Assert.Equal(6, Numbers(cut.Wandb).Length);
+        Assert.Equal(7, Numbers(cut.Wandb).Length);
         Assert.Single(Records(cut.Wandb), record => record.Kind == 18);
         foreach (var metric in (string[])["loss", "eval_loss", "rewards/margins", "learning_rate"])
             Assert.Equal(Lines(whole.Mlflow, metric), Lines(cut.Mlflow, metric));
@@ -115,9 +116,9 @@ public sealed class RunReportsTests : IDisposable
         Assert.NotEqual(first, second);
         Assert.EndsWith(id, second);
         Assert.Contains(said.Said, line => line.Contains("wandb sync --append ", StringComparison.Ordinal));
-        Assert.Equal([0, 1, 2, 3], Steps(first));
-        Assert.Equal([4, 5], Steps(second));
-        Assert.Equal(4UL, Records(second)[1].Fields.Single(field => field.Field == 14).Number);       // starting_step
+        Assert.Equal([0, 1, 2, 3, 4], Steps(first));
+        Assert.Equal([5, 6, 7], Steps(second));
+        Assert.Equal(5UL, Records(second)[1].Fields.Single(field => field.Field == 14).Number);       // starting_step
 
         static int[] Steps(string folder) => [.. Records(folder).Where(record => record.Kind == 2).Select(record =>
             int.Parse(Values(record.Fields)["_step"]))];
@@ -137,6 +138,48 @@ public sealed class RunReportsTests : IDisposable
         Assert.Equal("name: mine", File.ReadAllLines(Path.Combine(folder, "..", "meta.yaml"))[^1]);
         Assert.Equal(File.ReadAllText(_runs["run", "recipe.yaml"]), Read("artifacts", "recipe.yaml"));
         Assert.True(File.Exists(Path.Combine(folder, "metrics", "train_runtime")));
+    }
+
+    [Fact]
+    public void The_end_of_a_run_is_in_every_report_also_where_no_step_was_logged()
+    {
+        var entry = Assert.Single(_runs.Train("sft", "run", "report_to: all", "logging_steps: 100", "do_eval: true"));
+        var results = JsonNode.Parse(File.ReadAllText(_runs["run", "train_results.json"]))!.AsObject();
+        string[] closing = ["epoch", "total_flos", "train_loss", "train_runtime", "train_samples_per_second", "train_steps_per_second"];
+        Assert.Superset(closing.Append("eval_loss").ToHashSet(), entry.Select(pair => pair.Key).ToHashSet());
+        Assert.All(closing, name => Assert.Equal(results[name]!.ToJsonString(), entry[name].ToString()));
+
+        var history = JsonNode.Parse(File.ReadAllText(_runs["run", "trainer_state.json"]))!["log_history"]!.AsArray();
+        Assert.Equal([.. closing.Order(StringComparer.Ordinal).Append("step").Order(StringComparer.Ordinal)],
+            history[^1]!.AsObject().Select(pair => pair.Key));
+        Assert.Equal(4, history[^1]!["step"]!.GetValue<int>());
+        Assert.NotNull(history[^2]!["eval_loss"]);
+
+        var loss = results["train_loss"]!.ToJsonString();
+        var (wandb, mlflow) = Reports("run");
+        Assert.Equal(loss, Values(Records(wandb)[^3].Fields)["train_loss"]);
+        Assert.Equal([$"{loss} 4"], Lines(mlflow, "train_loss"));
+        Assert.Single(Lines(mlflow, "eval_loss"));
+        var events = Directory.GetFiles(_runs["run", "runs"], "events*", SearchOption.AllDirectories).Single();
+        var bytes = Encoding.Latin1.GetString(File.ReadAllBytes(events));
+        Assert.All(closing.Select(name => $"train/{name}").Append("eval/loss"), tag => Assert.Contains(tag, bytes));
+        var table = File.ReadAllLines(_runs["run", "metrics.csv"]);
+        Assert.Equal(2, table.Length);
+        Assert.Equal(loss, table[1].Split(',')[table[0].Split(',').IndexOf("train_loss")]);
+    }
+
+    [Fact]
+    public void A_run_that_is_made_longer_has_one_end()
+    {
+        string[] keys = ["report_to: csv", "use_peft: false", "save_strategy: steps", "save_steps: 4"];
+        _runs.Train("sft", "whole", [.. keys, "max_steps: 6"]);
+        _runs.Train("sft", "longer", keys);
+        _runs.Train("sft", "longer", [.. keys, "max_steps: 6"]);
+        Assert.Equal(_runs.Curve("whole"), _runs.Curve("longer"));
+        Assert.Equal(6, MetricsFile.ReadAll(_runs["longer"]).Count);
+        Assert.Equal(CsvReport.Text(MetricsFile.ReadAll(_runs["longer"])), File.ReadAllText(_runs["longer", "metrics.csv"]));
+        var history = JsonNode.Parse(File.ReadAllText(_runs["longer", "trainer_state.json"]))!["log_history"]!.AsArray();
+        Assert.Equal(6, Assert.Single(history, entry => entry!["train_loss"] is not null)!["step"]!.GetValue<int>());
     }
 
     [Theory]

@@ -1,5 +1,7 @@
 using Handbook.Base;
+using Handbook.Base.Progress;
 using Handbook.Runs;
+using Handbook.Training.Checkpoints;
 using Handbook.Training.Metrics;
 using Handbook.Training.Progress;
 using Handbook.Training.Tests.Contract;
@@ -24,7 +26,7 @@ public sealed class RunReproductionTests : IDisposable
         Assert.Equal((4, true, true, 0.0), (result.LastStep, result.IsSame, result.Agrees, result.Tolerance));
         Assert.True(result.SameWeights);
         Assert.Equal("loss", result.Curves[0].Metric);
-        Assert.All(result.Curves, curve => Assert.Equal(4, curve.Steps));
+        Assert.All(result.Curves, curve => Assert.Equal(ClosingEntry.Has(curve.Metric) ? 1 : 4, curve.Steps));
         Assert.Equal(_runs["run"] + "-reproduced", result.OutputDir);
         Assert.Contains("<polyline", File.ReadAllText(Path.Combine(result.OutputDir, "reproduction.svg")));
         Assert.Contains("\"same_bits\": true", File.ReadAllText(Path.Combine(result.OutputDir, "reproduction.json")));
@@ -90,6 +92,40 @@ public sealed class RunReproductionTests : IDisposable
     }
 
     [Fact]
+    public void A_run_that_logged_no_step_is_repeated_by_its_end_and_its_weights()
+    {
+        _runs.Train("sft", "run", "use_peft: false", "logging_steps: 100");
+        var result = RunReproduction.Run(_runs["run"]);
+        Assert.Equal((4, true, true, null), (result.LastStep, result.IsSame, result.SameWeights, result.Picture));
+        Assert.Equal(["epoch", "total_flos", "train_loss"], result.Curves.Select(curve => curve.Metric).Order());
+        Assert.False(File.Exists(Path.Combine(result.OutputDir, "reproduction.svg")));
+
+        // Nothing of its first two steps is kept: there is nothing to compare.
+        var refused = Assert.Throws<InputException>(() => RunReproduction.Run(_runs["run"], new() { Steps = 2, OutputDir = _runs["two"] }));
+        Assert.Equal(($"--steps is 2, but {_runs["run"]} kept nothing of its first 2 steps", "repeat at least 4 steps: --steps 4"),
+            (refused.What, refused.Fix));
+        Assert.False(Directory.Exists(_runs["two"]));
+    }
+
+    [Fact]
+    public void A_run_that_was_stopped_before_it_logged_is_repeated_by_its_weights_alone()
+    {
+        var recipe = _runs.Recipe("sft", "run", "use_peft: false", "logging_steps: 100");
+        Assert.Equal(RunEnd.Interrupted, TrainingRun.Run(recipe, null, RunObservers.None, null, TestContext.Current.CancellationToken,
+            lastStep: 2).End);
+        var listener = new Listener();
+        var result = RunReproduction.Run(_runs["run"], observer: listener);
+        Assert.Equal((2, 0, true, true), (result.LastStep, result.Curves.Count, result.SameWeights, result.Agrees));
+        Assert.Contains("stopped after step 2, as asked, with checkpoint-2 on disk", listener.Lines);
+        Assert.DoesNotContain(listener.Lines, line => line.Contains("interrupted", StringComparison.Ordinal));
+
+        var manifest = _runs["run", "checkpoint-2", "manifest.json"];
+        var weights = CheckpointManifest.Hash(_runs["run", "checkpoint-2", "model.safetensors"]);
+        File.WriteAllText(manifest, File.ReadAllText(manifest).Replace(weights, new string('0', 64)));
+        Assert.False(RunReproduction.Run(_runs["run"]).Agrees);
+    }
+
+    [Fact]
     public void A_repetition_in_the_run_itself_is_refused()
     {
         _runs.Train("sft", "run");
@@ -99,4 +135,11 @@ public sealed class RunReproductionTests : IDisposable
     }
 
     public void Dispose() => _runs.Dispose();
+
+    private sealed class Listener : IRunObserver
+    {
+        public List<string> Lines { get; } = [];
+
+        void IWorkObserver.Said(string text) => Lines.Add(text);
+    }
 }

@@ -94,8 +94,6 @@ public sealed class RunVerificationTests : IDisposable
         _runs.Train("sft", "run");
         Amend(run => run["lineage"]!.AsObject().Remove("weights"));
         Assert.Equal((VerifiedState.Unknown, true), (State("weights"), RunVerification.Of(_runs["run"]).IsWhole));
-        Amend(run => run.Remove("lineage"));
-        Assert.Equal((VerifiedState.Unknown, true), (State("recipe"), RunVerification.Of(_runs["run"]).IsWhole));
         Amend(run => run["finished"]!.AsObject().Remove("files"));
         Assert.Equal(VerifiedState.Unknown, State("output"));
         Amend(run => run.Remove("finished"));
@@ -110,8 +108,67 @@ public sealed class RunVerificationTests : IDisposable
         Amend(run => run["engine"]!["threads"] = 96);
         var found = RunVerification.Of(_runs["run"]);
         Assert.True(found.IsWhole);
-        Assert.Contains(", then 0123456789abcdef", found.Parts.Single(part => part.What == "program").Detail);
-        Assert.EndsWith(", then 96", found.Parts.Single(part => part.What == "machine").Detail);
+        Assert.Contains("build 0123456789abcdef then, ", found.Parts.Single(part => part.What == "program").Detail);
+        Assert.StartsWith("threads 96 then, ", found.Parts.Single(part => part.What == "machine").Detail);
+    }
+
+    [Fact]
+    public void Threads_are_not_compared_where_no_bit_depends_on_them_or_a_launcher_chose_them()
+    {
+        _runs.Train("sft", "run");
+        Amend(run => run["engine"]!["threads"] = 96);
+        Assert.Equal(VerifiedState.Other, State("machine"));
+        Amend(run => run["starts"]![0]!["processes"] = 2);
+        Assert.Equal(VerifiedState.Same, State("machine"));
+        Amend(run => run["starts"]![0]!["processes"] = 1);
+        Amend(run => run["engine"]!["deterministic"] = true);
+        Assert.Equal(VerifiedState.Same, State("machine"));
+    }
+
+    [Fact]
+    public void A_damaged_file_of_the_run_is_an_error_that_names_the_entry()
+    {
+        _runs.Train("sft", "run");
+        var (file, whole) = (_runs["run", RunInfo.FileName], File.ReadAllText(_runs["run", RunInfo.FileName]));
+        Damaged(whole[..(whole.Length / 2)], "is not JSON, or the file was cut there");
+        Damaged("runs end", "line 1 is not JSON");
+        Damaged("", "it is empty");
+        Damaged("\n", "it is empty");
+        Damaged("[]", "it is a list, not an object");
+        Damaged("{}", "starts is missing");
+        Entry(run => run["method"] = 3, "method is a number, not a text");
+        Entry(run => run.Remove("method"), "method is missing");
+        Entry(run => run["starts"] = "one", "starts is a text, not a list");
+        Entry(run => run["starts"]![0]!["processes"] = "two", "starts[0].processes is a text, not a number");
+        Entry(run => run["versions"] = null, "versions is missing");
+        Entry(run => run["data_hashes"] = 3, "data_hashes is a number, not an object");
+        Entry(run => run["lineage"] = "none", "lineage is a text, not an object");
+        Entry(run => run["lineage"]!["data"] = "none", "lineage.data is not of its kind");
+        Entry(run => run["lineage"]!["data"]![0]!["files"]![0]!["size"] = "large", "lineage.data[0].files[0].size is not of its kind");
+        Entry(run => run["lineage"]!["data"]![0]!.AsObject().Remove("files"), "lineage.data[0] lacks its name, or path and sha256 of a file");
+        Entry(run => run["lineage"]!["rows"]!.AsObject().Remove("order"), "lineage.rows, is missing");
+        Entry(run => run["finished"]!["step"] = 1.5, "finished.step is 1.5, not a whole number");
+        Entry(run => run["finished"]!["files"]![0]!.AsObject().Remove("sha256"), "finished.files[0].sha256 is missing");
+        Entry(run => run.Remove("lineage"), "has no lineage");
+        File.Delete(file);
+        Assert.Contains("it has no run.json", Assert.Throws<InputException>(() => RunVerification.Of(_runs["run"])).What);
+
+        void Damaged(string text, string problem)
+        {
+            File.WriteAllText(file, text);
+            var refused = Assert.Throws<InputException>(() => RunVerification.Of(_runs["run"]));
+            Assert.StartsWith(file, refused.What);
+            Assert.Contains(problem, refused.What);
+            Assert.NotNull(refused.Fix);
+            Assert.Equal(refused.What, Assert.Throws<InputException>(() => RunReproduction.Run(_runs["run"])).What);
+        }
+
+        void Entry(Action<JsonObject> change, string problem)
+        {
+            var run = JsonNode.Parse(whole)!.AsObject();
+            change(run);
+            Damaged(run.ToJsonString(), problem);
+        }
     }
 
     [Fact]

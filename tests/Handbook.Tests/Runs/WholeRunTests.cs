@@ -118,7 +118,7 @@ public sealed class WholeRunTests : IDisposable
         {
             var weights = Directory.GetFiles(folder, "*.safetensors").Order(StringComparer.Ordinal).ToArray();
             Assert.NotEmpty(weights);
-            return string.Join('\n', [.. MetricsFile.ReadAll(folder).Select(step => string.Join(' ', step.Select(m => $"{m.Key}={step.Number(m.Key):r}"))),
+            return string.Join('\n', [.. LogLines.Timeless(folder).Select(step => step.ToJsonString()),
                 .. weights.Select(file => Convert.ToHexString(SHA256.HashData(File.ReadAllBytes(file))))]);
         }
     }

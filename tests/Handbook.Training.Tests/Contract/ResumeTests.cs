@@ -171,13 +171,7 @@ public sealed class ResumeTests
     }
 
     /// <summary>All lines without what the clock says.</summary>
-    private static string[] Curve(string folder) => [.. File.ReadLines(Path.Combine(folder, MetricsFile.FileName)).Select(line =>
-    {
-        var entry = JsonNode.Parse(line)!.AsObject();
-        foreach (var name in (string[])["eval_runtime", "eval_samples_per_second", "eval_steps_per_second"])
-            entry.Remove(name);
-        return entry.ToJsonString();
-    })];
+    private static string[] Curve(string folder) => [.. LogLines.Timeless(folder).Select(entry => entry.ToJsonString())];
 
     /// <summary>The run folder as it stood right after a checkpoint, but with the lines logged since: they must go.</summary>
     private static void Copy(string from, string to, int step)
