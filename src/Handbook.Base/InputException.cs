@@ -16,13 +16,30 @@ public class InputException : Exception
     public InputException(string what, string? why = null, string? fix = null, Exception? inner = null)
         : base(Compose(what, why, fix), inner)
     {
-        What = what;
+        What = Brief = what;
         Why = why;
         Fix = fix;
     }
 
+    /// <summary>Something that is named, and lies nowhere on this machine.</summary>
+    /// <param name="brief">What is not there, in a sentence.</param>
+    /// <param name="places">Where it was looked for, first to last.</param>
+    /// <param name="more">What was found out elsewhere, in lines of its own; null for nothing.</param>
+    /// <param name="why">Why it matters; null where that is plain.</param>
+    /// <param name="fix">What to do next.</param>
+    internal static InputException Absent(string brief, IEnumerable<string> places, string? why = null, string? fix = null, string? more = null,
+        Exception? inner = null) =>
+        new($"{brief}; looked for\n    {string.Join("\n    ", places)}{(more is null ? "" : $"\n{more}")}", why, fix, inner)
+        { Brief = brief, IsAbsence = true };
+
     /// <summary>What is wrong and where, with the actual value.</summary>
     public string What { get; }
+
+    /// <summary>The same without the list of places where something was looked for.</summary>
+    public string Brief { get; private init; }
+
+    /// <summary>Whether something that is named lies nowhere on this machine.</summary>
+    public bool IsAbsence { get; private init; }
 
     /// <summary>The key whose value is wrong, by its own name wherever it stands: <c>split</c>, <c>config</c>, <c>reference_column</c>;
     /// null where the message begins with the key, or with what the key names.</summary>

@@ -84,7 +84,7 @@ internal static class HubWords
             }
             catch (InputException problem)
             {
-                lines.Add(problem.What.Split("; looked for\n")[0].Split('\n')[0]);
+                lines.Add(problem.Brief);
             }
         return lines;
     }

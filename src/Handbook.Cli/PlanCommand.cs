@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using Handbook.Base;
 using Handbook.Base.Files;
+using Handbook.Base.Keys;
 using Handbook.Cli.Progress;
 using Handbook.Data.Mixing;
 using Handbook.Hub;
@@ -76,10 +77,10 @@ internal static class PlanCommand
     public static Command Create()
     {
         var command = new Command("plan", "Tell what a recipe comes to: steps, memory and time, on this machine or on others, on one process or many\n\n"
-            + "No weights are loaded: a config.json is enough. The data is read where it is on this machine, and gives the exact number of steps and "
+            + "No weights are loaded: a config.json is enough, and of the recipes' models this program has the shapes. The data is read where it is on this machine, and gives the exact number of steps and "
             + "tokens. Where a run does not fit, keys with which it would are listed, and the exit code is 3.\n\n"
             + "  handbook plan recipes/tiny/sft.yaml\n"
-            + "  handbook plan recipes/zephyr-7b-beta/sft/config_qlora.yaml --config docs/shapes/mistral-7b.json --device rtx4090-24g\n"
+            + "  handbook plan recipes/zephyr-7b-beta/sft/config_qlora.yaml --device rtx4090-24g\n"
             + "  handbook plan RECIPE --device h100-80g --world 8\n"
             + "  handbook plan RECIPE --world 8,64,1024 --network 50GB/s --rate 2500 --memory 80GB --simulate")
         {
@@ -115,31 +116,58 @@ internal static class PlanCommand
         var model = args.GetValue(s_simulate) ? Cluster(args) : null;
         var device = args.GetValue(s_device) is { } named ? KnownDevice.Of(named) : null;
         var asked = Asked(args, device);
-        // A pipeline is planned as what it trains with.
+        var notes = new List<string>();
         if (recipe.Definition.IsPipeline)
-            throw new InputException($"{recipe.MethodName} is sampling, scoring and a training of another method", fix: "plan the recipe of the "
-                + "method that it trains with");
+            recipe = Stage(recipe, notes);
         if (model is not null && asked.Rate is null)
             throw new InputException("--simulate without --rate", why: "how much a slow process holds up depends on how long steps take",
                 fix: "add --rate TOKENS/S: train_tokens_per_second of a run on one process");
-        var config = args.GetValue(s_config);
-        if (config is null)
-            foreach (var (key, name) in RecipePaths.Of(recipe).Where(path => path.Key is "model_name_or_path" or "adapter_name_or_path"))
-                Config(key, name, cancel);
-        var (rows, missing) = args.GetValue(s_noRows) ? ([], null) : Rows(recipe, asked.Worlds, cancel);
+        var described = Described(recipe, args.GetValue(s_config), notes, cancel);
+        var rows = args.GetValue(s_noRows) ? [] : Rows(recipe, asked.Worlds, notes, cancel);
         asked = asked with { Rows = rows.Count > 0 ? rows[0] : null };
         var (operations, source) = Speed(args, device, recipe);
         asked = asked with { Operations = operations };
-        var plan = ScalePlan.Of(recipe, config, asked);
-        var report = new PlanReport(recipe, plan, asked, model) { Runs = rows, Device = device, RateSource = source };
+        var plan = ScalePlan.Of(recipe, described, asked);
+        notes.AddRange([.. plan.Notes, .. HubWords.Wants(recipe).Where(want => !Tells(notes, want))]);
+        var report = new PlanReport(recipe, plan, asked, model) { Runs = rows, Device = device, RateSource = source, Notes = notes };
         if (plan.Rows.All(row => !row.Fits))
-            report.Advice = FitAdvice.Of(recipe, asked.Memory!.Value, keys => Again(file, [.. overrides, .. keys], recipe.Method, config, asked));
+            report.Advice = FitAdvice.Of(recipe, asked.Memory!.Value, keys => Again(file, [.. overrides, .. keys], recipe.Method, described, asked));
         report.Write(Console.Out);
-        foreach (var note in report.Notes.Concat(missing is null ? [] : [missing]).Concat(HubWords.Wants(recipe)))
+        foreach (var note in notes)
             Console.Error.WriteLine($"note: {note}");
         if (args.GetValue(s_json) is { } json)
             WholeFile.WriteText(json, report.ToJson());
         return report.Advice is null ? ExitCode.Ok : ExitCode.DoesNotFit;
+    }
+
+    /// <summary>What a pipeline trains with.</summary>
+    /// <exception cref="InputException">It trains nothing.</exception>
+    private static Recipe Stage(Recipe recipe, List<string> notes)
+    {
+        if (recipe.Rejection.Trains() is not { } method)
+            throw new InputException($"{recipe.Path} samples and scores, and trains nothing", "a plan is one of a training", "set train_method: sft");
+        notes.Add($"{recipe.MethodName} samples, scores and selects, which is not counted; this is the plan of its training, "
+            + $"{RecipeNames.Of(method)} on the answers that are selected");
+        return DerivedRecipe.For(recipe, method, recipe.Model.ModelNameOrPath!, recipe.Mixture.Datasets[0].Id, recipe.Training.OutputDir, fresh: false);
+    }
+
+    /// <summary>The shape that stands for a model which is not on this machine; null where it is, or the hub has brought its config.json.</summary>
+    /// <param name="config">The file that the user named; null for none.</param>
+    private static ModelSource? Described(Recipe recipe, string? config, List<string> notes, CancellationToken cancel)
+    {
+        if (config is not null)
+            return ModelSource.Of(config, PublishedConfig.Load(config));
+        var paths = RecipePaths.Of(recipe).ToDictionary(path => path.Key, path => path.Path);
+        if (paths.TryGetValue("adapter_name_or_path", out var adapter))
+            Config("adapter_name_or_path", adapter, cancel);
+        var name = paths["model_name_or_path"];
+        if (ModelFolder.TryFind(name) is null && KnownShape.Of(recipe) is { } known)
+        {
+            notes.Add(known.Said);
+            return known.Model;
+        }
+        Config("model_name_or_path", name, cancel);
+        return null;
     }
 
     /// <summary>Brings a model's config.json here where it is not yet; where that fails, another may stand for it.</summary>
@@ -158,8 +186,8 @@ internal static class PlanCommand
     }
 
     /// <summary>The least memory of a recipe with more keys, and its operations for a token; null where these keys do not go together.</summary>
-    private static (long Memory, double Flops)? Again(FileInfo file, IReadOnlyList<string> overrides, TrainingMethod method, string? config,
-        ScaleOptions asked)
+    private static (long Memory, double Flops)? Again(FileInfo file, IReadOnlyList<string> overrides, TrainingMethod method,
+        ModelSource? described, ScaleOptions asked)
     {
         if (!Recipe.Load(file, overrides, method).TryGet(out var changed, out _))
             return null;
@@ -167,7 +195,7 @@ internal static class PlanCommand
         {
             var rows = asked.Rows is null || changed.Data.MaxTokens is not { } most ? asked.Rows
                 : asked.Rows with { Largest = asked.Rows.Largest.AtMost(Math.Max(most, asked.Rows.LongestRow)) };
-            var plan = ScalePlan.Of(changed, config, asked with { Rows = rows });
+            var plan = ScalePlan.Of(changed, described, asked with { Rows = rows });
             return (plan.Rows.Min(row => row.Memory.Total), plan.FlopsPerToken);
         }
         catch (InputException)
@@ -177,26 +205,34 @@ internal static class PlanCommand
     }
 
     /// <summary>What a run on each number of processes reads; none where the data or the tokenizer is not here.</summary>
-    private static (IReadOnlyList<RowForecast> Runs, string? Missing) Rows(Recipe recipe, IReadOnlyList<int> worlds, CancellationToken cancel)
+    /// <exception cref="InputException">They are here, and a run could not begin on them.</exception>
+    private static IReadOnlyList<RowForecast> Rows(Recipe recipe, IReadOnlyList<int> worlds, List<string> notes, CancellationToken cancel)
     {
         try
         {
             var options = RowPlan.Options(recipe, RowPlan.LoadTokenizer(recipe));
             using var shown = new TokenizingProgress(new ConsoleObserver());
             using var data = TrainingData.Load(options, shown, cancel);
-            return ([.. worlds.Select(world =>
+            RunRows.Require(recipe, data);
+            return [.. worlds.Select(world =>
             {
                 var groups = Math.Max(1, world / recipe.Training.ContextParallelSize);
                 return RowForecast.Of(data.Train, RowPlan.Steps(recipe with { BatchProcesses = groups }, data.Train), recipe.Data.TokensAtOnce(), groups,
                     recipe.Definition.Writes(recipe), cancel);
-            })], null);
+            })];
         }
-        catch (InputException missing)
+        catch (InputException missing) when (missing.IsAbsence)
         {
-            return ([], "steps and tokens of the run are not known, and rows are taken to be as long as the recipe lets pass: "
-                + missing.Message.Split('\n')[0]);
+            const string consequence = "and rows are taken to be as long as the recipe lets pass";
+            notes.Add(Tells(notes, missing.Brief) ? $"steps and tokens of the run are not known without its tokenizer, {consequence}"
+                : $"steps and tokens of the run are not known, {consequence}: {missing.Brief}");
+            return [];
         }
     }
+
+    /// <summary>Whether a note says what a line says, behind the key that the line begins with.</summary>
+    private static bool Tells(List<string> notes, string line) => line[(line.IndexOf(": ", StringComparison.Ordinal) is var at and >= 0 ? at + 2 : 0)..] is var said
+        && notes.Exists(note => note.StartsWith(said, StringComparison.Ordinal) || note.EndsWith(line, StringComparison.Ordinal));
 
     /// <summary>Operations a second of one process, and where that is from; null where the rate itself is given, or nobody says.</summary>
     private static (double? Operations, string? Source) Speed(ParseResult args, KnownDevice? device, Recipe recipe)

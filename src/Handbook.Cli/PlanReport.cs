@@ -37,8 +37,8 @@ internal sealed class PlanReport
     /// <summary>Keys with which the run would fit; null where it does.</summary>
     public IReadOnlyList<FitAdvice>? Advice { get; set; }
 
-    /// <summary>What is not counted.</summary>
-    public IReadOnlyList<string> Notes => _plan.Notes;
+    /// <summary>What is not counted, and what stands for what is not here.</summary>
+    public IReadOnlyList<string> Notes { get; init; } = [];
 
     private string Kind => _recipe.AdapterKind()?.Name ?? "full";
 

@@ -49,8 +49,7 @@ internal static class ModelFolder
         && Path.GetExtension(name) == ".gguf" ? IsGguf(name, key is null ? "" : $"{key}: ") : File.Exists(name) && !Directory.Exists(name)
         ? new InputException($"{(key is null ? "" : $"{key}: ")}{name} is a file, not the folder of a model",
             fix: $"name the folder that holds it: {(Path.GetDirectoryName(name) is { Length: > 0 } folder ? folder : ".")}")
-        : new InputException($"{(key is null ? "there is no model folder" : $"{key}: there is no folder")} {name}; looked "
-            + $"for\n    {string.Join("\n    ", LookedFor(name))}",
+        : InputException.Absent($"{(key is null ? "there is no model folder" : $"{key}: there is no folder")} {name}", LookedFor(name),
         why: HubCache.IsOffline ? "HF_HUB_OFFLINE keeps to what is on this machine" : null,
         fix: "name a folder with config.json, weights and tokenizer: a run's output_dir, what `handbook init` made, or a model that "
         + "`handbook download` brought; HANDBOOK_MODELS names the folder that holds several"));

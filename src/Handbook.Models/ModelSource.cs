@@ -35,6 +35,9 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
     /// for none.</summary>
     public string? GoingOnWith { get; private init; }
 
+    /// <summary>The model's config where that is known and its weights are not; null reads it from its folder.</summary>
+    private PublishedConfig? Described { get; init; }
+
     // Hashes of large files, which whole models are not asked for.
     private Lazy<AdapterChain> _links = new(() => new([]));
 
@@ -44,6 +47,9 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
     /// <exception cref="InputException">It is not there, or an adapter's model is not there or has other weights.</exception>
     public static ModelSource Find(string name, string? key = null, OtherBase? other = null) =>
         Find(name, ModelFolder.FindAny(name, key), key, other, depth: 0);
+
+    /// <summary>A model of which nothing but its shape is known.</summary>
+    public static ModelSource Of(string name, PublishedConfig config) => new(name, name, []) { Described = config };
 
     private static ModelSource Find(string name, string folder, string? key, OtherBase? other, int depth)
     {
@@ -161,7 +167,7 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
 
     private (PublishedConfig Config, IReadOnlyList<SavedTables> Tables) Tables()
     {
-        var config = PublishedConfig.Load(Folder);
+        var config = Described ?? PublishedConfig.Load(Folder);
         if (Adapters.Any(folder => AdapterConfigFile.Read(folder).TaskType == "SEQ_CLS"))
             config = config.WithScoreHead();
         var tables = new List<SavedTables>();

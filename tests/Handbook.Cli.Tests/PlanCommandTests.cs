@@ -165,7 +165,7 @@ public sealed class PlanCommandTests : IDisposable
         var outcome = _handbook.Run([.. words, "--config", File("docs/shapes/mistral-7b.json"), "--calibrate"]);
         Assert.Equal(2, outcome.Code);
         Assert.StartsWith("error: --calibrate beside --device\n", outcome.Error);
-        outcome = _handbook.Run(words);
+        outcome = _handbook.Run([.. words, "--model_name_or_path=owner/none"]);
         Assert.Equal(2, outcome.Code);
         Assert.Contains("; or plan from a config.json of the same shape: --config FILE", outcome.Error);
     }

@@ -14,8 +14,7 @@ internal static class DatasetPath
         if (string.IsNullOrWhiteSpace(spec.Id))
             throw new InputException("a data set has an empty name", fix: "give a file, a folder, or owner/name");
         return TryFind(spec, recipeFolder)
-            ?? throw new InputException($"data set \"{spec.Id}\" was not found; looked "
-                + $"for\n    {string.Join("\n    ", Places(spec, recipeFolder))}", fix: IsPublishedName(spec.Id)
+            ?? throw InputException.Absent($"data set \"{spec.Id}\" was not found", Places(spec, recipeFolder), fix: IsPublishedName(spec.Id)
                 ? $"download it where there is a network (handbook download {spec.Id} --repo-type dataset --local-dir DIR/{spec.Id}) and set "
                     + "HANDBOOK_DATA=DIR, or give a path"
                 : "check the path; names are relative to the working folder or to the recipe's");

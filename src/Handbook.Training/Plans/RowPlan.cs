@@ -24,7 +24,11 @@ internal static class RowPlan
     /// <summary>The tokenizer of a run, with the end token, padding token and chat template that its keys set.</summary>
     public static Tokenizer LoadTokenizer(MethodOptions run)
     {
-        var tokenizer = Tokenizer.Load(ModelSource.TokenizerOf(ModelFolder.LocateOrSelf(run.Model.TokenizerPath())));
+        var named = run.Model.TokenizerPath();
+        if (ModelFolder.Locate(named) is not { } place)
+            throw InputException.Absent($"{(run.Model.TokenizerNameOrPath is null ? "model_name_or_path" : "tokenizer_name_or_path")}: {named} is not on this machine",
+                ModelFolder.LookedFor(named), fix: "name a folder or a file that is there, or a model that `handbook download` brought");
+        var tokenizer = Tokenizer.Load(ModelSource.TokenizerOf(place));
         var data = run.Data;
         if (run.Model.TokensToAdd() is { Count: > 0 } tokens)
             tokenizer = tokenizer.WithTokens(tokens, run.Model.SetupChatFormat ? ChatFormat.Roles : null);

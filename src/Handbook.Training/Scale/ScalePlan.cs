@@ -41,16 +41,16 @@ internal sealed class ScalePlan
     public double? Rate { get; private init; }
 
     /// <param name="run">Checked options.</param>
-    /// <param name="config">A config.json in the place of the model's; null finds the model that the options name.</param>
+    /// <param name="described">A shape in the place of the model; null finds the model that the options name.</param>
     /// <param name="asked">What is asked.</param>
     /// <exception cref="InputException">There is no such model, or it cannot be planned.</exception>
-    public static ScalePlan Of(MethodOptions run, string? config, ScaleOptions asked)
+    public static ScalePlan Of(MethodOptions run, ModelSource? described, ScaleOptions asked)
     {
         if (asked.Worlds.FirstOrDefault(world => world % run.Training.ContextParallelSize != 0) is var odd and not 0)
             throw new InputException($"context_parallel_size is {run.Training.ContextParallelSize}, but {(odd == 1 ? "1 process is" : $"{odd} processes are")} "
                 + "asked about", why: "so many processes share the tokens of a row, and all groups of them are of one size",
                 fix: "give --world multiples of it, or add --context_parallel_size=1");
-        var source = config is null ? AdapterPlan.Source(run) : new ModelSource(config, config, []);
+        var source = described ?? AdapterPlan.Source(run);
         var published = TrainingPlan.WithHead(source.Config(), run.Definition, source.Name);
         if (published.Json["quantization_config"] is not null || published.Json["compression_config"] is not null)
             throw new InputException($"{source.Name}: the model is quantised, and only its files say how large its codes are",
@@ -192,7 +192,7 @@ internal sealed class ScalePlan
         if (rows.Any(row => row.Memory.States is null))
             yield return $"states of optim {RecipeNames.Of(run.Training.Optimizer())} depend on the shapes of matrices, and are not counted; they "
                 + "cannot be shared out";
-        if (rate is null)
+        if (rate is null && rows.Any(row => row.World > 1))
             yield return "without --rate, the tokens a second that a process computes, a step's time is that of its traffic alone";
     }
 }

@@ -75,8 +75,8 @@ internal sealed class HubFetch(IWorkObserver observer, HubSettings? settings = n
         }
         catch (HubException problem)
         {
-            throw new InputException($"{need.Title} is not on this machine; looked for\n    {string.Join("\n    ", need.Places)}\n"
-                + $"  and on the hub: {problem.What}", problem.Why, problem.Fix, problem);
+            throw InputException.Absent($"{need.Title} is not on this machine", need.Places, problem.Why, problem.Fix,
+                $"  and on the hub: {problem.What}", problem);
         }
     }
 

@@ -3,6 +3,7 @@ using Handbook.Base.Progress;
 using Handbook.Data;
 using Handbook.Data.Mixing;
 using Handbook.Training;
+using Handbook.Training.Methods;
 using Handbook.Training.Plans;
 using Handbook.Training.Progress;
 
@@ -17,13 +18,8 @@ internal sealed class RunRows : IDisposable
     {
         (_plan, Data) = (plan, data);
         Tell(data, observer);
-        var (training, config) = (plan.Run.Training, plan.Config.Decoder);
-        if (data.Train.Count == 0)
-            throw new InputException("there is no row to train on", fix: "look at the data with `handbook inspect`");
-        if (training.Evaluates() && data.Evaluation is not { Count: > 0 })
-            throw new InputException("the recipe evaluates, but no rows are held out",
-                fix: "add a test split (dataset_test_split, a test split in dataset_splits, or test_split_size in dataset_mixture), or "
-                    + "set eval_strategy: no and do_eval: false");
+        var config = plan.Config.Decoder;
+        Require(plan.Run, data);
         if (plan.Run.Data.Packing && data.Train.Count == 1
             && RowCounts.OnePackedRow(data.TrainSamples, plan.Run.Data.MaxLength ?? 0) is { } one)
             observer.Warned(one);
@@ -74,6 +70,18 @@ internal sealed class RunRows : IDisposable
             data.Dispose();
             throw;
         }
+    }
+
+    /// <summary>Requires that a run can begin on the rows.</summary>
+    /// <exception cref="InputException">There are none to train on, or none to evaluate on.</exception>
+    public static void Require(MethodOptions run, TrainingData data)
+    {
+        if (data.Train.Count == 0)
+            throw new InputException("there is no row to train on", fix: "look at the data with `handbook inspect`");
+        if (run.Training.Evaluates() && data.Evaluation is not { Count: > 0 })
+            throw new InputException("the recipe evaluates, but no rows are held out",
+                fix: "add a test split (dataset_test_split, a test split in dataset_splits, or test_split_size in dataset_mixture), or "
+                    + "set eval_strategy: no and do_eval: false");
     }
 
     private static void Tell(TrainingData data, IRunObserver observer)
