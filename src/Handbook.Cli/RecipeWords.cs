@@ -10,7 +10,8 @@ internal static class RecipeWords
     /// <summary>For the help text; the words themselves are read by <see cref="Of"/>, in their order.</summary>
     public static Argument<string[]> Argument => new("recipe")
     {
-        Description = "the YAML recipe, and any of its keys to change for this run: --key=value, --key value, --flag, --no_flag",
+        Description = "the YAML recipe, and any of its keys to change for this run: --key=value, --key value, --flag, --no_flag; "
+            + "`handbook explain` tells of the keys",
         HelpName = "RECIPE [--key=value…]",
         Arity = ArgumentArity.ZeroOrMore,
     };

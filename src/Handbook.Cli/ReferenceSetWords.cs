@@ -34,6 +34,7 @@ internal sealed class ReferenceSetWords(string prefix)
 
     public DecontaminationOptions Read(ParseResult args, IEnumerable<string> sets) => new()
     {
+        OptionPrefix = prefix,
         MinLength = args.GetValue(_minLength),
         Against = [.. sets.Select(set => new ReferenceEntry
         {

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Help;
 using System.CommandLine.Invocation;
+using Handbook.Recipes;
 
 namespace Handbook.Cli;
 
@@ -28,6 +29,8 @@ internal sealed class TeachingHelp(HelpAction usual) : SynchronousCommandLineAct
         // the launcher's name, not the assembly's; and nothing about words after `--`, which have no meaning here
         output.Write(text.ToString().Replace(RootCommand.ExecutableName, "handbook")
             .Replace(" [[--] <additional arguments>...]]", "").Split("Additional Arguments:")[0].TrimEnd() + "\n");
+        if (TrainCommand.MethodOf(parseResult.CommandResult.Command.Name) is { } method)
+            output.Write("\n" + KeyReference.Usual(method));
         return code;
     }
 

@@ -22,6 +22,9 @@ internal static class TrainCommand
     /// <summary>Their names: they may be run as several processes.</summary>
     public static IReadOnlyList<string> Names { get; } = [.. MethodDefinition.All.Select(method => method.Name)];
 
+    /// <summary>What a command of this name trains; null where it trains nothing.</summary>
+    public static TrainingMethod? MethodOf(string command) => MethodDefinition.All.FirstOrDefault(method => method.Name == command)?.Method;
+
     private static Command Create(MethodDefinition method)
     {
         var command = new Command(method.Name, method.Summary) { RecipeWords.Argument };
@@ -79,7 +82,7 @@ internal static class TrainCommand
         {
             return NotBegun(recipe, problem, diagnostics, looks: false);
         }
-        return Code(RunAsRank(place, recipe, live, cancel));
+        return RunAsRank(place, recipe, live, diagnostics, cancel);
     }
 
     /// <summary>Says why a run could not begin, where the keys stand that it comes of, and with what else would stop it.</summary>
@@ -94,20 +97,24 @@ internal static class TrainCommand
         recipe.Definition.IsPipeline ? RejectionRun.Run(recipe, observer, Program.CommandLine, workers, cancel).End
             : TrainingRun.Run(recipe, null, observer, Program.CommandLine, cancel, workers).End;
 
-    /// <summary>Runs as one of several processes, which end together, whatever happens to one of them.</summary>
-    private static RunEnd RunAsRank(Rendezvous place, Recipe recipe, LiveLine live, CancellationToken cancel)
+    /// <summary>Runs as one of several processes, which end together, whatever happens to one of them. The first says why a run could not
+    /// begin, as one alone does.</summary>
+    private static int RunAsRank(Rendezvous place, Recipe recipe, LiveLine live, Diagnostics diagnostics, CancellationToken cancel)
     {
         using var job = Join(place, cancel);
+        var console = place.Rank == 0 ? new ConsoleObserver(live) : null;
         try
         {
-            IRunObserver observer = place.Rank == 0 ? new ConsoleObserver(live) : RunObservers.None;
+            IRunObserver observer = console ?? RunObservers.None;
             observer.Said($"{job.Group.Size} processes on {job.Hosts.Distinct().Count()} host{(job.Hosts.Distinct().Count() == 1 ? "" : "s")}: "
                 + string.Join(", ", job.Hosts.GroupBy(host => host).Select(host => $"{host.Count()} on {host.Key}")));
-            return Run(recipe, observer, job.Workers, cancel);
+            return Code(Run(recipe, observer, job.Workers, cancel));
         }
         catch (Exception failure) when (failure is not RankFailedException)
         {
             job.Watch.Report(failure);
+            if (console is { HasEntered: false } && (failure as InputException ?? FileProblem.Explain(failure)) is { } problem)
+                return NotBegun(recipe, problem, diagnostics);
             throw;
         }
     }

@@ -12,6 +12,7 @@ namespace Handbook.Training;
 public sealed record TrainingOptions
 {
     /// <summary>The run folder: checkpoints, metrics and the final model. A run starts again from its last checkpoint.</summary>
+    [Key(IsUsual = true)]
     public string OutputDir { get; init; } = "trainer_output";
 
     /// <summary>Environment variables to set before anything starts.</summary>
@@ -31,12 +32,14 @@ public sealed record TrainingOptions
     public bool IgnoreRecipeChanges { get; init; }
 
     /// <summary>Rows per micro-batch in training; the global batch is this times <c>gradient_accumulation_steps</c>.</summary>
+    [Key(IsUsual = true)]
     public int PerDeviceTrainBatchSize { get; init; } = 8;
 
     /// <summary>Rows per batch in evaluation.</summary>
     public int PerDeviceEvalBatchSize { get; init; } = 8;
 
     /// <summary>Micro-batches per optimiser step.</summary>
+    [Key(IsUsual = true)]
     public int GradientAccumulationSteps { get; init; } = 1;
 
     /// <summary>Processes that share the tokens of each row, for rows that are too long for one: each computes its part of them, and keys
@@ -44,9 +47,11 @@ public sealed record TrainingOptions
     public int ContextParallelSize { get; init; } = 1;
 
     /// <summary>Passes over the training rows; fractions stop within a pass.</summary>
+    [Key(IsUsual = true)]
     public double NumTrainEpochs { get; init; } = 3;
 
     /// <summary>Optimiser steps; -1 lets <c>num_train_epochs</c> decide.</summary>
+    [Key(IsUsual = true)]
     public int MaxSteps { get; init; } = -1;
 
     /// <summary>The optimiser; <c>docs/guide/optimisers.md</c> says which keeps what, and when to take it. All read
@@ -83,12 +88,14 @@ public sealed record TrainingOptions
     public bool Adafactor { get; init; }
 
     /// <summary>The peak learning rate.</summary>
+    [Key(IsUsual = true)]
     public double LearningRate { get; init; } = 2e-5;
 
     /// <summary>The peak learning rate of the token embedding and of a head of its own; null takes <c>learning_rate</c>.</summary>
     public double? EmbeddingLearningRate { get; init; }
 
     /// <summary>The shape of the learning rate over the run.</summary>
+    [Key(IsUsual = true)]
     public SchedulerType LrSchedulerType { get; init; } = SchedulerType.Linear;
 
     /// <summary>Parameters of the schedule, such as <c>min_lr_rate</c>, <c>num_cycles</c>, <c>power</c> or
@@ -96,6 +103,7 @@ public sealed record TrainingOptions
     public IReadOnlyDictionary<string, object?>? LrSchedulerKwargs { get; init; }
 
     /// <summary>Share of all steps in which the learning rate rises from 0; <c>warmup_steps</c> wins where it is set.</summary>
+    [Key(IsUsual = true)]
     public double? WarmupRatio { get; init; } = 0.0;
 
     /// <summary>Steps in which the learning rate rises from 0, or a share of all steps below 1; 0 lets <c>warmup_ratio</c>
@@ -129,6 +137,7 @@ public sealed record TrainingOptions
     public double? RouterAuxLossCoef { get; init; }
 
     /// <summary>Compute products in bfloat16 with float32 masters. The processor should have bf16 instructions.</summary>
+    [Key(IsUsual = true)]
     public bool Bf16 { get; init; }
 
     /// <summary>Compute in float16; it needs a GPU.</summary>
@@ -148,6 +157,7 @@ public sealed record TrainingOptions
     public bool GradientCheckpointing { get; init; }
 
     /// <summary>Seed of everything random: new weights, order of rows, noise.</summary>
+    [Key(IsUsual = true)]
     public long Seed { get; init; } = 42;
 
     /// <summary>Seed of the order of rows alone; null takes <c>seed</c>.</summary>
@@ -173,7 +183,7 @@ public sealed record TrainingOptions
     public bool DoEval { get; init; }
 
     /// <summary>When to evaluate: <c>no</c>, every <c>eval_steps</c> <c>steps</c>, or after every <c>epoch</c>.</summary>
-    [Key(Aliases = ["evaluation_strategy"])]
+    [Key(IsUsual = true, Aliases = ["evaluation_strategy"])]
     public IntervalStrategy EvalStrategy { get; init; } = IntervalStrategy.No;
 
     /// <summary>Steps between evaluations, or a share of the run below 1; null takes <c>logging_steps</c>.</summary>
@@ -187,6 +197,7 @@ public sealed record TrainingOptions
 
     /// <summary>When to save a checkpoint: <c>no</c>, <c>steps</c>, <c>epoch</c>, or <c>best</c>: whenever an evaluation is the best so
     /// far.</summary>
+    [Key(IsUsual = true)]
     public SaveStrategy SaveStrategy { get; init; } = SaveStrategy.Steps;
 
     /// <summary>Steps between checkpoints, or a share of the run below 1.</summary>
@@ -211,6 +222,7 @@ public sealed record TrainingOptions
     public IntervalStrategy LoggingStrategy { get; init; } = IntervalStrategy.Steps;
 
     /// <summary>Steps between log entries, or a share of the run below 1.</summary>
+    [Key(IsUsual = true)]
     public StepInterval LoggingSteps { get; init; } = new(10);
 
     /// <summary>Also log step 1.</summary>
@@ -220,7 +232,7 @@ public sealed record TrainingOptions
     public string? LoggingDir { get; init; }
 
     /// <summary>Where metrics go besides <c>metrics.jsonl</c>: <c>tensorboard</c>, <c>wandb</c> (an offline run for <c>wandb sync</c>),
-    /// <c>mlflow</c> (its file store), <c>all</c> of them, or <c>none</c>; null writes TensorBoard files.</summary>
+    /// <c>mlflow</c> (its file store), <c>csv</c> (<c>metrics.csv</c> in the run folder), <c>all</c> of them, or <c>none</c>; null writes TensorBoard files.</summary>
     public IReadOnlyList<string>? ReportTo { get; init; }
 
     /// <summary>Hide the progress line; null shows it on a terminal.</summary>

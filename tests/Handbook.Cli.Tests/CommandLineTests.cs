@@ -60,6 +60,23 @@ public sealed class CommandLineTests : IDisposable
     }
 
     [Fact]
+    public void The_help_of_a_training_command_lists_usual_keys_with_their_defaults_and_says_where_all_are()
+    {
+        var (sft, dpo) = (_handbook.Run("sft", "--help").Output, _handbook.Run("dpo", "--help").Output);
+        foreach (var (help, method) in (ReadOnlySpan<(string, string)>)[(sft, "sft"), (dpo, "dpo")])
+        {
+            Assert.Contains("Keys of a recipe, those that most have, with their defaults:\n", help);
+            Assert.Matches(@"(?m)^  model_name_or_path: null +The model to start from$", help);
+            Assert.Contains($"handbook explain --method {method}; ", help);
+            Assert.All(help.Split('\n'), line => Assert.True(line.Length <= 180, line));
+        }
+        Assert.Matches(@"(?m)^  learning_rate: 2\.0e-05 +The peak learning rate", sft);
+        Assert.Matches(@"(?m)^  learning_rate: 1\.0e-06 ", dpo);
+        Assert.Matches(@"(?m)^  beta: 0\.1 +β: how strongly", dpo);
+        Assert.DoesNotContain("  beta:", sft);
+    }
+
+    [Fact]
     public void A_wrong_recipe_starts_nothing()
     {
         _handbook.Write("r.yaml", "model_name_or_path: m\ndataset_name: d\nbf16: false\nlerning_rate: 1\n");

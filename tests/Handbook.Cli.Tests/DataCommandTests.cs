@@ -31,7 +31,7 @@ public sealed class DataCommandTests : IDisposable
             wrote 8 rows to clean.jsonl
 
             """, outcome.Output);
-        Assert.Contains("note: exam.jsonl: 1 of 2 reference texts are shorter than min_length 32 and than 13 words and are not looked for", outcome.Error);
+        Assert.Contains("note: exam.jsonl: 1 of 2 reference texts are shorter than --min-length 32 and than 13 words and are not looked for", outcome.Error);
         Assert.Equal(Rows("rows.jsonl"), Rows("clean.jsonl"));
         Assert.Equal("more.jsonl:9", JsonDocument.Parse(_run.Read("left.jsonl")).RootElement.GetProperty("row").GetString());
     }

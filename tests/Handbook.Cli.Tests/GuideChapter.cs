@@ -1,6 +1,6 @@
 using System.CommandLine.Parsing;
-using Handbook.Recipes;
 using Handbook.Testing;
+using Handbook.Training.Methods;
 
 namespace Handbook.Cli.Tests;
 
@@ -57,15 +57,13 @@ internal static class GuideChapter
     /// <summary>A command, and what makes it short: few steps, few prompts, few tokens.</summary>
     public static string[] Short(string[] words) => [.. words, .. words[0] switch
     {
-        "generate" => ["--max-new-tokens", "12"],
+        "generate" => (string[])["--max-new-tokens", "12"],
         "chat" => ["--max-new-tokens", "12"],
         "evaluate" when !words.Contains("--list") => ["--limit", "4"],
         "mt-bench" or "alpaca-eval" when !words.Contains("--annotations") => ["--max-new-tokens", "12", "--judge-max-tokens", "12"],
         "demo-data" => ["--scale", "0.05"],
-        // answers of a model that has learnt nothing are seldom right
-        "rejection-sample" => ["--max_prompts=8", "--max_completion_length=8", "--select_threshold=0", "--max_steps=2"],
-        "grpo" => ["--max_steps=2", "--max_completion_length=8", "--eval_strategy=no"],
-        var method when Recipe.MethodNamed(method) is not null => (string[])["--max_steps=3", "--eval_strategy=no"],
+        var name when MethodDefinition.All.FirstOrDefault(method => method.Name == name) is { } method =>
+            (string[])[.. ShortRun.Keys(method, 3), .. method.IsPipeline ? Array.Empty<string>() : ["--eval_strategy=no"]],
         _ => [],
     }];
 

@@ -231,6 +231,7 @@ public sealed class LaunchCommandTests
     [Theory]
     [InlineData("launch has nothing to start", "--nproc-per-node", "2")]
     [InlineData("launch cannot start `chat`", "--nproc-per-node", "2", "chat", "model")]
+    [InlineData("one process repeats what several did", "--nproc-per-node", "2", "reproduce", "out")]
     [InlineData("launch has no option --nprocs", "--nprocs", "2", "sft", "recipe.yaml")]
     [InlineData("nproc-per-node is 0", "--nproc-per-node", "0", "sft", "recipe.yaml")]
     [InlineData("handbook launch --nproc-per-node 2 sft", "--nproc-per-node", "2", "run_sft.py", "r.yaml")]
@@ -245,6 +246,20 @@ public sealed class LaunchCommandTests
         Assert.Equal(2, outcome.Code);
         Assert.Contains(message, outcome.Error);
         Assert.Contains("  fix: ", outcome.Error);
+    }
+
+    [Fact]
+    public void What_several_processes_cannot_begin_with_is_shown_at_the_keys_as_one_shows_it()
+    {
+        using var folder = new TrainingFolder("max_steps: 2");
+        var alone = folder.Train("--model_name_or_path=none", "--dataset_name=rows/nothing");
+        var several = folder.Launch(["--nproc-per-node", "2"], "--model_name_or_path=none", "--dataset_name=rows/nothing");
+        Assert.Equal((2, 2), (alone.Code, several.Code));
+        Assert.Contains("command line: error: model_name_or_path: none is not on this machine", several.Error);
+        Assert.Equal(Problems(alone.Error), Problems(several.Error));
+        Assert.False(Directory.Exists(folder["trainer_output"]));
+
+        static string Problems(string error) => error[error.IndexOf("command line: error", StringComparison.Ordinal)..(error.IndexOf("nothing was started.", StringComparison.Ordinal) + 20)];
     }
 
     [Fact]

@@ -28,7 +28,7 @@ internal sealed class ContaminationCheck
         Against = string.Join(", ", sets.Select(set => set.Name))
             + (options.Ngrams == 0 ? " (whole texts)" : $" (whole texts and {options.Ngrams} words in a row)");
         Notes = [.. sets.Where(set => set.TooShort > 0).Select(set => $"note: {set.Name}: {set.TooShort:N0} of {set.TooShort + set.Texts.Count:N0} "
-            + $"reference texts are shorter than min_length {options.MinLength}{(options.Ngrams > 0 ? $" and than {options.Ngrams} words" : "")} "
+            + $"reference texts are shorter than {options.Written("min_length")} {options.MinLength}{(options.Ngrams > 0 ? $" and than {options.Ngrams} words" : "")} "
             + "and are not looked for")];
     }
 

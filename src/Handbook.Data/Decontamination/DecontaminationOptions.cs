@@ -18,6 +18,14 @@ public sealed record DecontaminationOptions
     /// <summary>Reference texts of fewer characters are not looked for: "yes" stands in many rows that nobody copied.</summary>
     public int MinLength { get; init; } = 32;
 
+    /// <summary>Stands before a command's options of its sets; null where keys of a recipe say it all.</summary>
+    internal string? OptionPrefix { get; init; }
+
+    /// <summary>A key as the user writes it: in a recipe, or as an option of a command.</summary>
+    /// <param name="ofSet">Whether it is one of a set.</param>
+    internal string Written(string key, bool ofSet = false) =>
+        OptionPrefix is not { } prefix ? key : $"--{(ofSet ? prefix : "")}{key.Replace('_', '-')}";
+
     /// <summary>What the handbook's first revision compared rows with.</summary>
     internal static DecontaminationOptions FirstRevision { get; } = new() { Against = new ReferenceEntry[] { new() { Id = BuiltInReference.HumanEval } }, Ngrams = 0 };
 

@@ -22,24 +22,25 @@ internal sealed record ReferenceSet(string Name, IReadOnlyList<ReferenceText> Te
     {
         if (BuiltInReference.Open(entry.Id) is { } builtIn)
             using (builtIn)
-                return Made(FingerprintFile.Read(builtIn, entry.Id), entry, options.Ngrams);
+                return Made(FingerprintFile.Read(builtIn, entry.Id), entry, options);
         if (!entry.Id.EndsWith(FingerprintFile.Ending, StringComparison.Ordinal))
             return FromRows(entry, options, recipeFolder);
         var path = DatasetPath.Find(new() { Id = entry.Id }, recipeFolder);
         using var file = File.OpenRead(path);
-        return Made(FingerprintFile.Read(file, entry.Id) with { Name = entry.Id }, entry, options.Ngrams);
+        return Made(FingerprintFile.Read(file, entry.Id) with { Name = entry.Id }, entry, options);
     }
 
     /// <summary>What was made before, if it can answer what is asked.</summary>
-    private static ReferenceSet Made(ReferenceSet set, ReferenceEntry entry, int words)
+    private static ReferenceSet Made(ReferenceSet set, ReferenceEntry entry, DecontaminationOptions options)
     {
+        var words = options.Ngrams;
         if (entry.Config is not null || entry.Split is not null || entry.Columns is not null || entry.Form != ReferenceForm.Text)
             throw new InputException($"decontaminate: {entry.Id} holds fingerprints, which have no config, split, columns or form",
-                fix: "remove those keys, or name the data set itself");
+                fix: $"remove those {(options.OptionPrefix is null ? "keys" : "options")}, or name the data set itself");
         if (words > 0 && set.Words != words)
             throw new InputException($"decontaminate: {entry.Id} has fingerprints of {(set.Words == 0 ? "whole texts alone"
-                : $"{set.Words} words in a row")}, but ngrams is {words}",
-                fix: $"set ngrams: {set.Words}, or name the data set itself");
+                : $"{set.Words} words in a row")}, but {options.Written("ngrams")} is {words}",
+                fix: $"{(options.OptionPrefix is null ? $"set ngrams: {set.Words}" : $"write --ngrams {set.Words}")}, or name the data set itself");
         return set;
     }
 
@@ -70,9 +71,9 @@ internal sealed record ReferenceSet(string Name, IReadOnlyList<ReferenceText> Te
         }
         if (unseen is { Count: > 0 } && rows > 0)
             throw new InputException($"decontaminate: no row of {entry.Name} has the column {string.Join(", ", unseen)}",
-                fix: "correct columns, or remove the key to take every text of a row");
+                fix: $"correct {options.Written("columns", ofSet: true)}, or leave it out to take every text of a row");
         return texts.Count > 0 ? new(entry.Name, texts, options.Ngrams, tooShort)
             : throw new InputException($"decontaminate: {entry.Name} has no text to compare with ({rows:N0} rows, {tooShort:N0} texts of fewer "
-                + $"than {options.MinLength} characters)", "every row would pass", "name another split or other columns, or lower min_length");
+                + $"than {options.MinLength} characters)", "every row would pass", $"name another split or other columns, or lower {options.Written("min_length")}");
     }
 }

@@ -45,13 +45,13 @@ internal sealed partial class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate t
 
     /// <summary>A whole conversation; the mask covers what the assistant says.</summary>
     public EncodedRow Encode(Conversation conversation, RowTokenizerOptions options, bool withMask) =>
-        Row(Guard(() => _encoder.Encode(Fitted(conversation), Options(options) with { WithAssistantMask = withMask })));
+        Row(Guard(conversation, () => _encoder.Encode(Fitted(conversation), Options(options) with { WithAssistantMask = withMask })));
 
     /// <summary>A conversation in two parts; the mask covers the second.</summary>
     /// <exception cref="UnusableRowException">The template renders nothing of the second.</exception>
     public EncodedRow EncodeCompletion(Conversation prompt, JsonElement completion, RowTokenizerOptions options)
     {
-        var row = Row(Guard(() =>
+        var row = Row(Guard(prompt.With(completion), () =>
             _encoder.EncodeCompletion(Fitted(prompt), Fitted(prompt with { Messages = completion }).Messages, Options(options))));
         return SaysSomething([.. row.Ids.Where((_, i) => row.Mask[i] != 0)]) ? row
             : throw new UnusableRowException("empty completion",
@@ -80,7 +80,7 @@ internal sealed partial class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate t
     /// <param name="ending">What stands at its end.</param>
     /// <param name="insertEmptySystemTurn">Puts an empty system turn before a conversation that begins without one.</param>
     public string Render(Conversation conversation, ChatEnding ending, bool insertEmptySystemTurn = false) =>
-        Guard(() => template.Render(Fitted(conversation), new()
+        Guard(conversation, () => template.Render(Fitted(conversation), new()
         {
             AddGenerationPrompt = ending == ChatEnding.OpensAnswer,
             ContinueFinalMessage = ending == ChatEnding.LeavesOpen,
@@ -117,7 +117,7 @@ internal sealed partial class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate t
     private const string RefusedFix = "mend the rows, or set chat_template or chat_template_path to a template that takes them; "
         + "`handbook template check FILE` tries one";
 
-    private static T Guard<T>(Func<T> render)
+    private static T Guard<T>(Conversation conversation, Func<T> render)
     {
         try
         {
@@ -125,13 +125,27 @@ internal sealed partial class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate t
         }
         catch (TemplateException failure)
         {
-            throw new UnusableRowException("refused by the chat template",
-                failure.Line > 0 ? $"{failure.Template}:{failure.Line}:{failure.Column}: {failure.Detail}" : failure.Detail)
-            { Fix = RefusedFix };
+            var place = failure.Line > 0 ? $"{failure.Template}:{failure.Line}:{failure.Column}" : failure.Template;
+            var lacks = failure.MissingKey is { } key && TurnWithout(conversation, key) is { } turn ? $"turn {turn} has no {key}" : null;
+            throw failure.MissingKey is "content" && lacks is not null
+                ? new UnusableRowException("turn without content", $"{lacks}, which the chat template shows at {place}") { Fix = RefusedFix }
+                : new UnusableRowException("refused by the chat template", failure.Line > 0 ? $"{place}: {lacks ?? failure.Detail}" : failure.Detail)
+                { Fix = RefusedFix };
         }
         catch (InputException failure)
         {
             throw new UnusableRowException("refused by the chat template", failure.What) { Fix = RefusedFix };
         }
+    }
+
+    /// <summary>The first turn, from 1, that lacks something; null where none does.</summary>
+    private static int? TurnWithout(Conversation conversation, string key)
+    {
+        if (conversation.Messages.ValueKind != JsonValueKind.Array)
+            return null;
+        foreach (var (at, turn) in conversation.Messages.EnumerateArray().Index())
+            if (turn.ValueKind == JsonValueKind.Object && !turn.TryGetProperty(key, out _))
+                return at + 1;
+        return null;
     }
 }

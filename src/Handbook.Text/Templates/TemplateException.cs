@@ -45,6 +45,9 @@ public sealed class TemplateException : InputException
     /// template's own words.</summary>
     public string Detail { get; }
 
+    /// <summary>The key that the template asked an object for, which does not have it; null where something else is wrong.</summary>
+    internal string? MissingKey { get; init; }
+
     /// <summary>The template's name: a file, or where its text came from.</summary>
     public string Template { get; }
 
@@ -107,6 +110,9 @@ internal readonly record struct SourcePosition(int Line, int Column, string Exce
 internal sealed class JinjaException(TemplateErrorKind kind, string message) : Exception(message)
 {
     public TemplateErrorKind Kind => kind;
+
+    /// <inheritdoc cref="TemplateException.MissingKey"/>
+    public string? MissingKey { get; init; }
 
     public static JinjaException Type(string message) => new(TemplateErrorKind.Python, message);
 

@@ -9,10 +9,13 @@ namespace Handbook.Text.Templates;
 /// <summary>A value that is not there; printing it gives nothing, using it is an error.</summary>
 internal sealed class Undefined(string message, TemplateErrorKind kind = TemplateErrorKind.Template)
 {
+    /// <summary>The key that an object does not have; null where it is something else that is missing.</summary>
+    private string? Key { get; init; }
+
     public static Undefined Name(string name) => new($"'{name}' is undefined");
 
     public static Undefined Attribute(object? owner, string name) =>
-        new($"{PyRepr.Quote(PyType.Describe(owner))} has no attribute {PyRepr.Quote(name)}");
+        new($"{PyRepr.Quote(PyType.Describe(owner))} has no attribute {PyRepr.Quote(name)}") { Key = owner is PyDict ? name : null };
 
     public static Undefined Element(object? owner, object? key) => key is string name
         ? Attribute(owner, name)
@@ -21,7 +24,7 @@ internal sealed class Undefined(string message, TemplateErrorKind kind = Templat
     public static Undefined Unsafe(object? owner, string name) =>
         new($"access to attribute {PyRepr.Quote(name)} of {PyRepr.Quote(PyType.Name(owner))} object is unsafe.");
 
-    public JinjaException Error() => new(kind, message);
+    public JinjaException Error() => new(kind, message) { MissingKey = Key };
 }
 
 /// <summary>Text marked as safe HTML: joined with other text, the other text is escaped.</summary>

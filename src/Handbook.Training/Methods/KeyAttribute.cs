@@ -16,6 +16,9 @@ internal sealed class KeyAttribute : Attribute
     /// <summary>Whether its value is a secret, which is written nowhere.</summary>
     public bool IsSecret { get; init; }
 
+    /// <summary>Whether it is among the keys that most recipes write: the help of a command shows those.</summary>
+    public bool IsUsual { get; init; }
+
     /// <summary>Why a value other than the default stops the run in this version; null where the key works.</summary>
     public string? NotBuilt { get; init; }
 }

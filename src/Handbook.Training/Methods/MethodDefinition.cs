@@ -80,6 +80,16 @@ internal abstract class MethodDefinition
     {
     }
 
+    // ---- what is measured
+
+    /// <summary>What an evaluation measures beside its loss and its speed, under the names that are logged without <c>eval_</c>.</summary>
+    public virtual IEnumerable<string> Measures(MethodOptions run) => [];
+
+    /// <summary>Everything that an evaluation measures, with <c>eval_</c>.</summary>
+    public IReadOnlyList<string> Measured(MethodOptions run) =>
+        [.. Measures(run).Prepend("loss").Concat(BalancesExperts || run.Training.RouterAuxLossCoef is not null ? ["aux_loss"] : [])
+            .Concat(["runtime", "samples_per_second", "steps_per_second"]).Select(name => $"eval_{name}")];
+
     // ---- rows
 
     /// <summary>What it reads of a row.</summary>

@@ -10,12 +10,14 @@ namespace Handbook.Training.Plans;
 public sealed record AdapterOptions
 {
     /// <summary>Train an adapter over the frozen model instead of the model's own weights: LoRA, with 4-bit weights QLoRA.</summary>
+    [Key(IsUsual = true)]
     public bool UsePeft { get; init; }
 
     /// <summary>The folder of an adapter to go on with; null begins a new one. Its own config says what it is.</summary>
     public string? AdapterNameOrPath { get; init; }
 
     /// <summary>Rank of the adapter's matrices.</summary>
+    [Key(IsUsual = true)]
     public int LoraR { get; init; } = 16;
 
     /// <summary>α: what the adapter adds is multiplied by α / r. Any positive number.</summary>

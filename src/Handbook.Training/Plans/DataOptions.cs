@@ -28,6 +28,7 @@ public sealed record DataOptions
     public DatasetMixture? DatasetMixture { get; init; }
 
     /// <summary>One data set: a file, a folder, a saved data set, or a name below the data root.</summary>
+    [Key(IsUsual = true)]
     public string? DatasetName { get; init; }
 
     /// <summary>With <c>dataset_name</c>: the configuration (subset) to read; null takes the default.</summary>
@@ -57,12 +58,12 @@ public sealed record DataOptions
 
     /// <summary>Longest row in tokens; longer ones are cut (or split over blocks when packing is <c>wrapped</c>). null cuts
     /// nothing.</summary>
-    [Key(Aliases = ["max_seq_length"])]
+    [Key(IsUsual = true, Aliases = ["max_seq_length"])]
     public int? MaxLength { get; init; } = 1024;
 
     /// <summary>Fill blocks of <c>max_length</c> tokens with several rows. On by default with <c>dataset_mixer</c>, as in the handbook of
     /// that time; off otherwise.</summary>
-    [Key(Elsewhere = "rows are computed in bins of max_tokens without padding anyway")]
+    [Key(IsUsual = true, Elsewhere = "rows are computed in bins of max_tokens without padding anyway")]
     public bool Packing { get; init; }
 
     /// <summary><c>bfd</c> keeps rows whole and apart (best fit, decreasing); <c>wrapped</c> joins them into one stream and cuts it.

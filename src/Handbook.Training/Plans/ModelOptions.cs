@@ -11,6 +11,7 @@ namespace Handbook.Training.Plans;
 public sealed record ModelOptions
 {
     /// <summary>The model to start from: a folder, as saved by this tool or by the Python libraries, or a name on the hub.</summary>
+    [Key(IsUsual = true)]
     public string? ModelNameOrPath { get; init; }
 
     /// <summary>The branch, tag or commit of a model of the hub; null for <c>main</c>. It may also stand behind the name, as in

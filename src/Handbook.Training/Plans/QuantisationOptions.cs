@@ -11,7 +11,7 @@ namespace Handbook.Training.Plans;
 public sealed record QuantisationOptions
 {
     /// <summary>Keep the linear weights of the layers in four bits (QLoRA): about 0.53 bytes a weight instead of 2 or 4.</summary>
-    [Key(Name = "load_in_4bit")]
+    [Key(IsUsual = true, Name = "load_in_4bit")]
     public bool LoadIn4Bit { get; init; }
 
     /// <summary>Keep the linear weights of the layers in eight bits: about one byte a weight.</summary>

@@ -1,5 +1,6 @@
 using Handbook.Base;
 using Handbook.Models.Generation;
+using Handbook.Training.Methods;
 
 namespace Handbook.Training.Sampling;
 
@@ -7,6 +8,7 @@ namespace Handbook.Training.Sampling;
 public sealed record GenerationOptions
 {
     /// <summary>Answers sampled for each prompt.</summary>
+    [Key(IsUsual = true)]
     public int NumGenerations { get; init; } = 8;
 
     /// <summary>The next token's log-probabilities are divided by this before one is drawn; 0 takes the likeliest.</summary>

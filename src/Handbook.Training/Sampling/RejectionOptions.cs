@@ -11,6 +11,7 @@ public sealed record RejectionOptions
 {
     /// <summary>Which answers are trained on: <c>best_of_n</c>, the <c>top_k</c> best of each prompt, all that reach a <c>threshold</c>, or
     /// <c>best_vs_worst</c> as preference pairs.</summary>
+    [Key(IsUsual = true)]
     public SelectionRule Select { get; init; } = SelectionRule.BestOfN;
 
     /// <summary>For <c>select: top_k</c>: how many answers of each prompt.</summary>
@@ -25,9 +26,11 @@ public sealed record RejectionOptions
 
     /// <summary>What is trained on the selected answers: <c>sft</c>, <c>dpo</c> or <c>none</c>; null takes <c>dpo</c> for pairs,
     /// <c>sft</c> otherwise.</summary>
+    [Key(IsUsual = true)]
     public RoundTraining? TrainMethod { get; init; }
 
     /// <summary>How often to sample, score, select and train, each time with the model of the round before.</summary>
+    [Key(IsUsual = true)]
     public int Rounds { get; init; } = 1;
 
     /// <summary>Most prompts that are used; null uses all.</summary>

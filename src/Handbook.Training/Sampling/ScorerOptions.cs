@@ -1,6 +1,7 @@
 using System.Text.RegularExpressions;
 using Handbook.Base;
 using Handbook.Training.Sampling.Endpoints;
+using Handbook.Training.Methods;
 
 namespace Handbook.Training.Sampling;
 
@@ -17,6 +18,7 @@ public sealed record ScorerOptions
     /// <summary>What scores an answer; several are added up, with <c>reward_weights</c>: <c>exact_match</c> and <c>number_match</c> (the
     /// last number) with the column of right answers, <c>regex</c>, <c>unit_test</c>, <c>judge</c> (a model on an endpoint),
     /// <c>reward_model</c>, <c>length</c>, <c>finished</c> (not cut at its greatest length).</summary>
+    [Key(IsUsual = true)]
     public IReadOnlyList<string>? RewardFuncs { get; init; }
 
     /// <summary>The weight of each of <c>reward_funcs</c>; null weighs each with 1.</summary>

@@ -36,13 +36,20 @@ internal static class RecipeMigration
     {
         var settings = Settings(file);
         var names = settings.Select(setting => setting.Name).ToHashSet();
-        if (names.Contains("dataset_mixer"))
-            throw new InputException($"{file} is a recipe already", "recipes of the Python handbook run as they are",
+        var isForeign = s_axolotl.Any(names.Contains) || s_llamaFactory.Any(names.Contains);
+        if (names.Contains("dataset_mixer") || names.Contains("dataset_mixture") || !isForeign && IsRecipe(file, method))
+            throw new InputException($"{file} is a recipe already", names.Contains("bf16") || names.Contains("fp16") || !names.Contains("dataset_name")
+                    ? "recipes of ours and of the Python handbook run as they are"
+                    : "every key of it is one of a recipe's, and it runs as it is; TRL alone would compute in bfloat16 where nothing is said, which is bf16: true",
                 $"handbook {RecipeName(method ?? Recipe.GuessMethod(new FileInfo(file)))} {file}");
         return s_axolotl.Any(names.Contains) ? Axolotl(file, name, settings)
             : s_llamaFactory.Any(names.Contains) ? LlamaFactory(file, name, settings)
             : Trl(file, name, settings, method ?? Recipe.GuessMethod(new FileInfo(file)));
     }
+
+    /// <summary>Whether a file is a good recipe as it stands.</summary>
+    private static bool IsRecipe(string file, TrainingMethod? method) =>
+        !Recipe.Load(new FileInfo(file), [], method ?? Recipe.GuessMethod(new FileInfo(file))).Diagnostics.HasErrors;
 
     private static MigratedRecipe OfScript(string file, string name, int command, TrainingMethod? method,
         IReadOnlyDictionary<string, string> variables)

@@ -11,6 +11,9 @@ namespace Handbook.Recipes;
 /// <summary>The reference of recipe keys, written from the one table that reading uses as well.</summary>
 public static class KeyReference
 {
+    /// <summary>Letters of a meaning beside which a key and its default fit into a line, and of one that says something.</summary>
+    private const int LongestMeaning = 90, ShortestMeaning = 16;
+
     /// <summary>Every key in a line or two, by group; with a method, only the keys it reads.</summary>
     public static string List(TrainingMethod? method)
     {
@@ -26,6 +29,27 @@ public static class KeyReference
         }
         text.Append("`handbook explain KEY` tells more about one.\n");
         return text.ToString();
+    }
+
+    /// <summary>The keys that most recipes of a method write, each with its default and the first of what is said of it, and where all
+    /// are.</summary>
+    public static string Usual(TrainingMethod method)
+    {
+        var keys = RecipeKeys.All.Where(key => key.IsUsual && key.Serves(method) && !MethodDefinition.Of(method).Unread.Any(unread => unread.Key == key.Name))
+            .Select(key => (Written: $"{key.Name}: {KeyDefaults.Of(key, method)}", Meaning: First(Meaning(key)))).ToArray();
+        var width = keys.Max(key => key.Written.Length);
+        var name = RecipeNames.Of(method);
+        return $"Keys of a recipe, those that most have, with their defaults:\n"
+            + string.Concat(keys.Select(key => $"  {key.Written.PadRight(width)}  {key.Meaning}\n"))
+            + $"\nAll of them: handbook explain --method {name}; more about one: handbook explain learning_rate --method {name}\n";
+
+        // one line of it: the first sentence, or as much of that as makes sense alone
+        static string First(string meaning)
+        {
+            var sentence = (meaning + " ").Split(". ")[0].TrimEnd();
+            var at = sentence.Length > LongestMeaning ? sentence.IndexOfAny([';', ':'], ShortestMeaning) : sentence.IndexOf(';');
+            return at > 0 ? sentence[..at] : sentence;
+        }
     }
 
     /// <summary>One key: type, default, other names, meaning.</summary>

@@ -82,6 +82,7 @@ public sealed record Recipe : MethodOptions
         Hub.Validate(report);
         AnswerLengths.Check(this, report);
         Definition.Check(this, report);
+        RequireMeasured(report);
         if (!Training.Evaluates() || Data.Mixture() is not { } mixture)
             return;
         RequireOtherRows(mixture, report);
@@ -90,6 +91,16 @@ public sealed record Recipe : MethodOptions
                 "asks for evaluations, but no rows are held out",
                 fix: mixture.Dialect == MixtureDialect.Mixer ? "add a test split to dataset_splits"
                     : "set dataset_mixture.test_split_size, e.g. 0.05");
+    }
+
+    // What nothing measures would stop the run at its first evaluation, hours from now.
+    private void RequireMeasured(Diagnostics report)
+    {
+        if (Training.MetricForBestModel is not { } metric || Definition.Measured(this) is var measured && measured.Contains(Training.BestMetric()))
+            return;
+        report.Error("metric_for_best_model", $"is {metric}, which no evaluation of {MethodName} measures",
+            why: "it says which checkpoint is the best",
+            fix: (Spelling.Nearest(Training.BestMetric(), measured) is { } near ? $"did you mean {near}? " : "") + $"those that are measured: {string.Join(", ", measured)}");
     }
 
     // Evaluating on the rows that were trained on measures memory, and nobody would see it from the numbers.

@@ -65,7 +65,9 @@ internal sealed class RecipeEntries
     {
         if (node is MapNode map && map.Entries.OrderByDescending(e => e.Key.Text.Length)
             .FirstOrDefault(e => path == e.Key.Text || path.StartsWith(e.Key.Text + ".", StringComparison.Ordinal)) is { } entry)
-            return path == entry.Key.Text ? entry.Value : Find(entry.Value, path[(entry.Key.Text.Length + 1)..]);
+            return path == entry.Key.Text ? entry.Value
+                : entry.Value is ScalarNode && path[(entry.Key.Text.Length + 1)..] == "id" ? entry.Key         // a name that stands as a key
+                : Find(entry.Value, path[(entry.Key.Text.Length + 1)..]);
         var parts = path.Split('.', 2);
         if (node is ListNode list && int.TryParse(parts[0], out var index) && index < list.Items.Count)
             return parts.Length == 1 ? list.Items[index] : Find(list.Items[index], parts[1]);

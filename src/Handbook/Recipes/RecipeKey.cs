@@ -39,6 +39,9 @@ internal sealed record RecipeKey
     /// <summary>Whether its value is a secret, which is written nowhere.</summary>
     public bool IsSecret { get; init; }
 
+    /// <summary>Whether it is among the keys that most recipes write.</summary>
+    public bool IsUsual { get; init; }
+
     /// <summary>Other spellings.</summary>
     public IReadOnlyList<string> Aliases { get; init; } = [];
 

@@ -54,6 +54,7 @@ internal static class RecipeKeys
                 Disposition = extra?.NotBuilt is null ? Disposition.Works : Disposition.NotBuilt,
                 Reason = extra?.NotBuilt,
                 IsSecret = extra?.IsSecret == true,
+                IsUsual = extra?.IsUsual == true,
                 Aliases = extra?.Aliases ?? [],
                 Methods = [.. s_readers.Value[property.Name]],
                 Elsewhere = extra?.Elsewhere,

@@ -29,7 +29,7 @@ internal static class RecipePaths
             {
                 "split" => "dataset_splits",
                 "config" => "dataset_configs",
-                "weight" => KeyOf(recipe, set),
+                "weight" => set is null ? "dataset_mixer" : $"dataset_mixer.{set.Id}",
                 _ => null,
             },
             { DatasetMixture: not null } => own == "test_split_size" ? $"dataset_mixture.{own}"
@@ -54,7 +54,7 @@ internal static class RecipePaths
     public static string KeyOf(Recipe recipe, DatasetSpec? set = null)
     {
         if (recipe.Data.DatasetMixer is not null)
-            return set is null ? "dataset_mixer" : $"dataset_mixer.{set.Id}";
+            return set is null ? "dataset_mixer" : $"dataset_mixer.{set.Id}.id";
         if (recipe.Data.DatasetMixture is not { Datasets: var sets })
             return "dataset_name";
         var at = set is null ? -1 : sets.ToList().FindIndex(entry => entry.Id == set.Id && entry.Config == set.Config

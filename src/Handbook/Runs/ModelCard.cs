@@ -162,7 +162,7 @@ internal sealed record ModelCard
     private string Sentence()
     {
         var origin = BaseModel is null ? "a model trained from scratch"
-            : $"{(Adapter is null ? "a fine-tuned version of" : "an adapter of")} {Link(BaseModel)}";
+            : Adapter is null ? $"a fine-tuned version of {Link(BaseModel)}" : $"{Link(BaseModel)}, fine-tuned with an adapter";
         var data = Datasets.Count switch
         {
             0 => "",
@@ -177,7 +177,8 @@ internal sealed record ModelCard
         if (Evaluation is null || Evaluation.Count == 0)
             return;
         text.Append("It achieves the following results on the evaluation set:\n");
-        foreach (var (name, value) in Evaluation.Where(pair => pair.Key.StartsWith("eval_", StringComparison.Ordinal)))
+        foreach (var (name, value) in Evaluation.Where(pair => pair.Key.StartsWith("eval_", StringComparison.Ordinal)
+            && !CurveComparison.IsClock(pair.Key)))
             text.Append($"- {Title(name)}: {(value.IsCount ? value.ToJson() : Rounded(value.Value))}\n");
         text.Append('\n');
     }
@@ -287,9 +288,9 @@ internal sealed record ModelCard
         var rows = state.LogHistory.Where(entry => entry.TryGet("eval_loss", out _)).ToList();
         if (rows.Count == 0)
             return;
-        string[] timing = ["eval_loss", "eval_runtime", "eval_samples", "eval_samples_per_second", "eval_steps_per_second"];
         var others = rows.SelectMany(row => row.Select(pair => pair.Key))
-            .Where(name => name.StartsWith("eval_", StringComparison.Ordinal) && !timing.Contains(name))
+            .Where(name => name.StartsWith("eval_", StringComparison.Ordinal) && name is not ("eval_loss" or "eval_samples")
+                && !CurveComparison.IsClock(name))
             .Distinct().ToList();
         var table = new List<string[]> { (string[])["Training Loss", "Epoch", "Step", "Validation Loss", .. others.Select(Title)] };
         foreach (var row in rows)

@@ -31,7 +31,7 @@ public sealed class BadRunTests : IDisposable
     public void A_metric_that_is_not_measured() =>
         _run.Refuses(["--dataset_train_split=train[:6]", "--dataset_test_split=train[6:]", "--eval_strategy=steps", "--eval_steps=2",
             "--metric_for_best_model=bleu", "--load_best_model_at_end=true"],
-            "metric_for_best_model: eval_bleu is not measured; there are ", "eval_loss");
+            "metric_for_best_model is bleu, which no evaluation of sft measures", "eval_loss, eval_perplexity");
 
     [Fact]
     public void A_checkpoint_that_does_not_exist() =>

@@ -41,8 +41,7 @@ public sealed partial class MistakesTests
         {
             var failures = new List<string>();
             File.WriteAllText(s_golden, $"""
-                # What is printed for each kind of mistake,
-                    written by MistakesTests with HANDBOOK_WRITE_GOLDEN=1. Under each heading: what is wrong in a
+                # What is printed for each kind of mistake, written by MistakesTests with HANDBOOK_WRITE_GOLDEN=1. Under each heading: what is wrong in a
                 # run that is otherwise whole, the command, all that it says (HERE is the working folder), and what mends it.
                 # {All.Count} kinds.
 

@@ -63,20 +63,12 @@ internal sealed class StandIns(HandbookProcess handbook)
     public static IEnumerable<string> Short(Recipe recipe)
     {
         yield return "--fresh";             // two recipes may write to one folder
+        foreach (var key in ShortRun.Keys(recipe.Definition, 2, recipe.Scoring.RewardFuncs?.Contains("reward_model") != true))
+            yield return key;
         if (!recipe.Definition.IsPipeline)
-        {
-            yield return "--max_steps=2";
             yield return "--logging_steps=1";
-        }
-        else
-            yield return "--max_prompts=8";
         if (recipe.Data.DatasetMixture?.TestSplitSize is >= 1)
             yield return "--dataset_mixture.test_split_size=4";
-        if (recipe.Definition.ScoresAnswers || recipe.Definition.IsPipeline)
-            yield return "--max_completion_length=8";
-        // answers of a model that has learnt nothing are seldom right
-        if (recipe.Scoring.RewardFuncs?.Contains("reward_model") != true && recipe.Definition.IsPipeline)
-            yield return "--select_threshold=0";
     }
 
     private static (string Name, string Config, string Shape) Family(string name)

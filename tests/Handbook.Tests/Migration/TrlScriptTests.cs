@@ -108,10 +108,25 @@ public sealed class TrlScriptTests
         Assert.Contains("no command in it trains", Assert.Throws<InputException>(() => file.Migrate()).Message);
     }
 
-    [Fact]
-    public void A_recipe_of_the_handbook_needs_no_migration()
+    [Theory]
+    [InlineData("dataset_mixer:\n  d: 1.0\n", "recipes of ours and of the Python handbook run as they are")]
+    [InlineData("dataset_mixture: {datasets: [{id: d}]}\nlearning_rat: 1\n", "recipes of ours and of the Python handbook run as they are")]
+    [InlineData("dataset_name: d\nbf16: true\n", "recipes of ours and of the Python handbook run as they are")]
+    [InlineData("dataset_name: d\n", "TRL alone would compute in bfloat16 where nothing is said, which is bf16: true")]
+    public void A_recipe_of_the_handbook_needs_no_migration(string keys, string why)
     {
-        using var file = new MigrationFile("sft.yaml", "model_name_or_path: m\ndataset_mixer:\n  d: 1.0\n");
-        Assert.Contains("is a recipe already", Assert.Throws<InputException>(() => file.Migrate()).Message);
+        using var file = new MigrationFile("sft.yaml", "model_name_or_path: m\noutput_dir: o\n" + keys);
+        var refused = Assert.Throws<InputException>(() => file.Migrate());
+        Assert.EndsWith("sft.yaml is a recipe already", refused.What);
+        Assert.Contains(why, refused.Why);
+        Assert.StartsWith("handbook sft ", refused.Fix);
+    }
+
+    [Fact]
+    public void A_file_of_TRL_with_keys_of_its_own_is_migrated()
+    {
+        using var file = new MigrationFile("sft.yaml", "model_name_or_path: m\ndatasets: [{path: d}]\nstreaming: true\n").Migrate();
+        Assert.Contains("bf16: true", file.Text);
+        Assert.Contains("streaming", file.Text);
     }
 }

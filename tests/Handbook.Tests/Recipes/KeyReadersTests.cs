@@ -218,7 +218,7 @@ public sealed class KeyReadersTests : IDisposable
             "lr_scheduler_kwargs" => ["{num_cycles: 2}"],
             "lr_scheduler_type" => ["polynomial", "linear"],
             "optim" => ["adagrad", "sgd"],
-            "metric_for_best_model" => ["reward"],
+            "metric_for_best_model" => ["runtime"],
             "greater_is_better" => ["true"],
             "logging_dir" => ["elsewhere"],
             "max_steps" => ["2", "5"],

@@ -289,9 +289,9 @@ public sealed class RecipeDiagnosticsTests
         + "everything is computed in float32;");
 
     [Theory]
-    [InlineData("report_to: comet_ml", "names comet_ml, which is not written to", "use tensorboard, wandb, mlflow or none")]
+    [InlineData("report_to: comet_ml", "names comet_ml, which is not written to", "use tensorboard, wandb, mlflow, csv or none")]
     [InlineData("report_to: [tensorboard, trackio]", "names trackio, which is not written to", "use wandb, whose form trackio imports")]
-    [InlineData("report_to: tensorbord", "names tensorbord, not one of tensorboard, wandb, mlflow, all, none", "did you mean tensorboard?")]
+    [InlineData("report_to: tensorbord", "names tensorbord, not one of tensorboard, wandb, mlflow, csv, all, none", "did you mean tensorboard?")]
     [InlineData("report_to: [none, wandb]", "has none among 2 names", "remove none, or the others")]
     public void A_report_that_is_not_written_is_refused_by_its_name(string line, string what, string fix) =>
         Has(RecipeFile.Good + line + "\n", $"error: report_to {what}", $"  fix: {fix}");

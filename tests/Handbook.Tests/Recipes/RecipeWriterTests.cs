@@ -99,6 +99,7 @@ public sealed class RecipeWriterTests
             "zero_stage" => "0",         // others go with some optimisers alone
             "lora_task_type" => "CAUSAL_LM",
             "eval_strategy" => "steps",
+            "metric_for_best_model" => "runtime",
             "load_best_model_at_end" or "lr_scheduler_type" or "lr_scheduler_kwargs" or "save_strategy" or "max_tokens" => null,
             "column_mapping" or "env" => $"{{name: {Json(Text(random))}}}",
             "report_to" => random.Next(2) == 0 ? "[tensorboard, wandb]" : "mlflow",

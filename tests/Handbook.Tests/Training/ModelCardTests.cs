@@ -93,7 +93,7 @@ public sealed class ModelCardTests
         Assert.Contains("base_model: org/sft-adapter\n", text, StringComparison.Ordinal);
         Assert.Contains("library_name: peft\n", text, StringComparison.Ordinal);
         Assert.Contains("- dpo\n- lora\n- \"base_model:adapter:org/sft-adapter\"\n- mine\n", text, StringComparison.Ordinal);
-        Assert.Contains("This model is an adapter of [org/sft-adapter](", text, StringComparison.Ordinal);
+        Assert.Contains("This model is [org/sft-adapter](https://huggingface.co/org/sft-adapter), fine-tuned with an adapter on", text, StringComparison.Ordinal);
         Assert.Contains($"| org/base | `{Hash('1')}` |\n| org/sft-adapter | `{Hash('2')}` |\n", text, StringComparison.Ordinal);
         Assert.Contains("LoRA of rank 8 on 14 layers. Layers: q_proj, v_proj; α 16.0, dropout 0.05.\n", text, StringComparison.Ordinal);
         Assert.Contains("kept as codes: nf4 (`load_in_4bit=True, bnb_4bit_quant_type=\"nf4\", bnb_4bit_use_double_quant=False` in Python)",

@@ -14,6 +14,8 @@ internal sealed class BcoDefinition : PreferenceDefinition
     public override MethodPaper? Paper => new("Binary Classifier Optimization for Large Language Model Alignment", "2404.04656",
         "jung2024binary", "Seungjae Jung and Gunsoo Han and Daniel Wontae Nam and Kyoung-Woon On", 2024);
 
+    public override IEnumerable<string> Measures(MethodOptions run) => [.. base.Measures(run), "delta"];
+
     public override IReadOnlyList<string> Keys =>
     [
         .. base.Keys, .. ReferenceKeys, nameof(PreferenceOptions.LossType), nameof(PreferenceOptions.UseDensityRatio),

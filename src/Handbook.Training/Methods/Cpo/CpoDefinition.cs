@@ -17,6 +17,8 @@ internal sealed class CpoDefinition : PreferenceDefinition
 
     public override IReadOnlyList<string> OtherNames => ["simpo", "alphapo"];
 
+    public override IEnumerable<string> Measures(MethodOptions run) => [.. base.Measures(run), "nll_loss"];
+
     public override IReadOnlyList<string> Keys =>
     [
         .. base.Keys, nameof(PreferenceOptions.LossType), nameof(PreferenceOptions.LabelSmoothing), nameof(PreferenceOptions.CpoAlpha),

@@ -33,6 +33,8 @@ internal sealed class DpoDefinition : PreferenceDefinition
 
     public override bool BalancesExperts => true;
 
+    public override IEnumerable<string> Measures(MethodOptions run) => [.. base.Measures(run), "nll_loss"];
+
     public override IEnumerable<(string Key, object? Value, KeySource Source)> Defaults(RecipeDialect dialect, PreferenceOptions written)
     {
         foreach (var other in base.Defaults(dialect, written))

@@ -31,6 +31,14 @@ internal sealed class GrpoDefinition : AnswerDefinition
 
     public override bool ScoresAnswers => true;
 
+    public override IEnumerable<string> Measures(MethodOptions run) =>
+    [
+        "reward", "reward_std", "frac_reward_zero_std", "entropy", "kl", "clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean",
+        "clip_ratio/low_min", "clip_ratio/high_max", "completions/mean_length", "completions/min_length", "completions/max_length",
+        "completions/clipped_ratio", "completions/mean_terminated_length", "completions/min_terminated_length", "completions/max_terminated_length",
+        .. (run.Scoring.RewardFuncs ?? []).SelectMany(name => (string[])[$"rewards/{name}/mean", $"rewards/{name}/std"]),
+    ];
+
     public override IReadOnlyList<string> Keys =>
     [
         nameof(SftOptions.AutoInsertEmptySystemMsg), nameof(PreferenceOptions.Beta), nameof(PreferenceOptions.LossType),

@@ -16,6 +16,8 @@ internal sealed class KtoDefinition : PreferenceDefinition
     public override MethodPaper? Paper => new("KTO: Model Alignment as Prospect Theoretic Optimization", "2402.01306",
         "ethayarajh2024kto", "Kawin Ethayarajh and Winnie Xu and Niklas Muennighoff and Dan Jurafsky and Douwe Kiela", 2024);
 
+    public override IEnumerable<string> Measures(MethodOptions run) => [.. base.Measures(run), "kl"];
+
     public override IReadOnlyList<string> Keys =>
         [.. base.Keys, .. ReferenceKeys, .. FollowingKeys, nameof(PreferenceOptions.LossType), nameof(PreferenceOptions.DesirableWeight),
             nameof(PreferenceOptions.UndesirableWeight)];

@@ -14,6 +14,8 @@ internal sealed class OrpoDefinition : PreferenceDefinition
     public override MethodPaper? Paper => new("ORPO: Monolithic Preference Optimization without Reference Model", "2403.07691",
         "hong2024orpo", "Jiwoo Hong and Noah Lee and James Thorne", 2024);
 
+    public override IEnumerable<string> Measures(MethodOptions run) => [.. base.Measures(run), "log_odds_ratio", "log_odds_chosen", "nll_loss"];
+
     public override IReadOnlyList<string> Keys => [.. base.Keys, nameof(PreferenceOptions.OrpoNll)];
 
     protected override string? UsualLoss => null;

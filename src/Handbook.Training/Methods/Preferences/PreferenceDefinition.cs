@@ -25,6 +25,10 @@ internal abstract class PreferenceDefinition : AnswerDefinition
 
     public override bool DisablesDropout => true;
 
+    public override IEnumerable<string> Measures(MethodOptions run) => ["rewards/chosen", "rewards/rejected", "rewards/margins",
+        .. Shape == AnswerShape.Pair ? ["rewards/accuracies"] : Array.Empty<string>(), "logps/chosen", "logps/rejected", "logits/chosen",
+        "logits/rejected", "entropy", "mean_token_accuracy"];
+
     /// <summary>The keys of a reference that is asked for the log-probabilities of answers.</summary>
     protected static IReadOnlyList<string> ReferenceKeys { get; } = [nameof(PreferenceOptions.RefModelNameOrPath),
         nameof(PreferenceOptions.PrecomputeRefLogProbs)];

@@ -7,10 +7,12 @@ namespace Handbook.Training.Methods.Preferences;
 public sealed record PreferenceOptions
 {
     /// <summary>β: how strongly the policy is held to its reference; the loss's temperature where there is none.</summary>
+    [Key(IsUsual = true)]
     public double? Beta { get; init; }
 
     /// <summary>The loss; for <c>dpo</c> also a list of several to add up; for <c>sft</c> the mean negative log-likelihood, <c>nll</c>, or
     /// <c>dft</c>.</summary>
+    [Key(IsUsual = true)]
     public IReadOnlyList<string>? LossType { get; init; }
 
     /// <summary>Weights of several losses, in their order; null weighs each with 1.</summary>
@@ -64,15 +66,18 @@ public sealed record PreferenceOptions
     public OrpoNll OrpoNll { get; init; } = OrpoNll.PromptAndCompletion;
 
     /// <summary>Weight of a good answer in KTO's loss.</summary>
+    [Key(IsUsual = true)]
     public double DesirableWeight { get; init; } = 1.0;
 
     /// <summary>Weight of a bad answer in KTO's loss.</summary>
     public double UndesirableWeight { get; init; } = 1.0;
 
     /// <summary>Weight of the chosen answers' negative log-likelihood in CPO's loss; 0 gives SimPO.</summary>
+    [Key(IsUsual = true)]
     public double CpoAlpha { get; init; } = 1.0;
 
     /// <summary>γ: SimPO's target margin.</summary>
+    [Key(IsUsual = true)]
     public double SimpoGamma { get; init; } = 0.5;
 
     /// <summary>AlphaPO's α, the shape of the reward; 0 is the plain log-probability.</summary>

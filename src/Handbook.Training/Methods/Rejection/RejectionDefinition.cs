@@ -40,6 +40,8 @@ internal sealed class RejectionDefinition : AnswerDefinition
     public override bool ScoresAnswers => true;
 
     /// <summary>Its own keys; those of the training stage are read through it.</summary>
+    public override IEnumerable<string> Measures(MethodOptions run) => run.Rejection.Trains() is { } method ? Of(method).Measures(run) : [];
+
     public override IReadOnlyList<string> Keys =>
     [
         nameof(DataOptions.Packing), nameof(DataOptions.PackingStrategy), nameof(DataOptions.EvalPacking),

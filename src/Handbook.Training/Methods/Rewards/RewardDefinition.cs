@@ -20,6 +20,8 @@ internal sealed class RewardDefinition : AnswerDefinition
 
     protected override AnswerShape Shape => AnswerShape.Whole;
 
+    public override IEnumerable<string> Measures(MethodOptions run) => ["accuracy", "margin", "mean_reward", "min_reward", "max_reward"];
+
     public override IReadOnlyList<string> Keys =>
         [nameof(SftOptions.AutoInsertEmptySystemMsg), nameof(PreferenceOptions.TrlCompat), nameof(RewardOptions.CenterRewardsCoefficient),
             nameof(AdapterOptions.DisableDropout)];

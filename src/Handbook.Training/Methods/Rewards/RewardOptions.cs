@@ -4,5 +4,6 @@ namespace Handbook.Training.Methods.Rewards;
 public sealed record RewardOptions
 {
     /// <summary>Weight of the squared sum of both rewards, which keeps rewards around 0; 0.01 is usual, null adds nothing.</summary>
+    [Key(IsUsual = true)]
     public double? CenterRewardsCoefficient { get; init; }
 }

@@ -5,6 +5,7 @@ public sealed record SftOptions
 {
     /// <summary>Train on the assistant's turns alone: by the template's <c>{% generation %}</c> blocks, or by the spans of the rendered
     /// turns.</summary>
+    [Key(IsUsual = true)]
     public bool AssistantOnlyLoss { get; init; }
 
     /// <summary>Train on completions and not on prompts; null does so exactly for rows with a <c>prompt</c>, and for tokenised ones with a

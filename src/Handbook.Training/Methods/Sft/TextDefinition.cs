@@ -15,6 +15,8 @@ internal abstract class TextDefinition : MethodDefinition
 
     public override bool BalancesExperts => true;
 
+    public override IEnumerable<string> Measures(MethodOptions run) => ["perplexity", "entropy", "mean_token_accuracy"];
+
     public override IEnumerable<(string Key, object? Value, KeySource Source)> Defaults(RecipeDialect dialect, PreferenceOptions written) =>
         dialect == RecipeDialect.Mixer
             ? [.. base.Defaults(dialect, written), ("logging_first_step", true, KeySource.Dialect), .. PackedByDefault]
