@@ -46,6 +46,7 @@ internal static class Comparison
         Add(rows, only, "dpo-prefix-sharing", n => pairs is null ? [NoData(n, "pairs/s")] : [Sharing(n, pairs, quick)]);
         foreach (var (name, dtype) in (ReadOnlySpan<(string, string)>)[("sample-batch16", "f32"), ("sample-batch16-bf16", "bf16")])
             Add(rows, only, name, n => [Sampling(root, n, dtype, quick)]);
+        Add(rows, only, "serve-16", name => ServeBench.Rows(name, quick));
         foreach (var shape in (ReadOnlySpan<string>)["15m", "135m"])
             Add(rows, only, $"product-{shape}-f32", name => [Products(name, shape)]);
         foreach (var (dtype, end) in (ReadOnlySpan<(string, string)>)[("f32", ""), ("bf16", "-bf16")])

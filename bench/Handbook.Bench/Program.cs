@@ -15,6 +15,7 @@ const string Help = """
                                           the step of full, lora or qlora over a model in a file, one JSON object
       dpo SHAPE DTYPE PAIRS [separate]    an epoch of DPO on pairs of these lengths, reference pass included, one JSON object
       sample SHAPE DTYPE                  sampling sixteen rows at a time, one JSON object
+      serve SHAPE DTYPE                   answers of one client and of sixteen, one JSON object
       product SHAPE                       the float32 products of a step beside those of libtorch's BLAS, one JSON object
       family KIND DTYPE STEPS             steps of one kind of layer: tokens/s, the share of the rate of products, and GFLOP of
                                           products in a second of one core
@@ -60,6 +61,9 @@ switch (args)
         return 0;
     case ["sample", var shape, var dtype]:
         Console.WriteLine(JsonSerializer.Serialize(SampleBench.Measure(Shape.Of(shape), dtype == "bf16")));
+        return 0;
+    case ["serve", var shape, var dtype]:
+        Console.WriteLine(JsonSerializer.Serialize(ServeBench.Measure(Shape.Of(shape), dtype == "bf16")));
         return 0;
     case ["product", var shape]:
         Console.WriteLine(JsonSerializer.Serialize(ProductBench.Measure(Shape.Of(shape))));

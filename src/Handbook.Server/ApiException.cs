@@ -41,7 +41,7 @@ internal sealed class ApiException(int status, string message, string type = Api
         { RetryAfter = busy.RetryAfter },
         EngineStoppedException => new(503, "the server is shutting down", "server_error", code: "shutting_down"),
         TemplateException refused => new(400, $"the chat template refuses the messages: {refused.Message}", Invalid, "messages"),
-        InputException problem => new(400, problem.Message),
+        InputException problem => new(400, problem.Message, Invalid, problem.Key),
         BadHttpRequestException bad => new(bad.StatusCode, bad.Message),
         _ => new(500, $"internal error: {failure.GetType().Name}", "server_error"),
     };

@@ -13,6 +13,8 @@ internal sealed class Collected
 
     public List<DrawnToken> Tokens { get; } = [];
 
+    public List<ToolCall> Calls { get; } = [];
+
     public string? Finish { get; private set; }
 
     /// <summary>All answers of a run.</summary>
@@ -25,6 +27,7 @@ internal sealed class Collected
             var answer = answers[piece.Choice];
             answer._text.Append(piece.Text);
             answer.Tokens.AddRange(piece.Tokens);
+            answer.Calls.AddRange(piece.Calls);
             answer.Finish ??= piece.Finish;
         }
         return answers;

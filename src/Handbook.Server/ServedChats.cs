@@ -19,7 +19,11 @@ internal sealed class ServedChats(ServedModels models, ServerOptions options)
         var top = (int)(body.Whole("top_logprobs", 0, 20) ?? 0);
         if (top > 0 && !logProbs)
             throw body.Wrong("top_logprobs", "has a meaning only with logprobs: true");
-        var inputs = Inputs(body);
+        var wanted = ChatTools.Read(body, model);
+        var format = ResponseFormat.Read(body, model);
+        if (format is not null && wanted.Tools.Count > 0)
+            throw body.Wrong("response_format", "stands beside tools, but an answer is either a call or of a format; leave one of them out");
+        var inputs = Inputs(body, wanted);
         Refuse(body);
         body.Finish();
         if (!model.Prompts.CanChat)
@@ -27,7 +31,15 @@ internal sealed class ServedChats(ServedModels models, ServerOptions options)
                 + "let it go on from a text with /v1/completions");
         var prompt = model.Prompts.EncodeChat(messages, inputs);
         var settings = request.For(prompt, options.DefaultAnswer, "messages");
-        settings = settings with { LogProbs = logProbs, Sampling = settings.Sampling with { TopLogProbs = top } };
+        var grammar = wanted.Forced ?? format;
+        settings = settings with
+        {
+            LogProbs = logProbs,
+            Sampling = settings.Sampling with { TopLogProbs = top },
+            Constraint = grammar is null ? null : () => grammar.Begin(model.Prompts.StopIds),
+            Tools = wanted.Tools.Count > 0 ? model.Tools : null,
+            SeveralCalls = wanted.Several,
+        };
         var (id, created) = ($"chatcmpl-{Guid.NewGuid():N}", DateTimeOffset.UtcNow.ToUnixTimeSeconds());
         var run = AnswerRun.Start(models.Engine, model, prompt, settings, cancel);
         if (request.Stream)
@@ -39,28 +51,23 @@ internal sealed class ServedChats(ServedModels models, ServerOptions options)
         }
     }
 
-    private static TemplateInputs? Inputs(RequestBody body)
+    private static TemplateInputs? Inputs(RequestBody body, ChatTools wanted)
     {
-        if (body.Find("chat_template_kwargs") is not { } variables)
-            return null;
-        if (variables.ValueKind != JsonValueKind.Object)
-            throw body.Wrong("chat_template_kwargs", $"is {RequestBody.Shown(variables)}, but must be an object");
-        return new(null, null, variables.EnumerateObject().ToDictionary(pair => pair.Name, pair => pair.Value.Clone()));
+        var variables = body.Find("chat_template_kwargs");
+        if (variables is { ValueKind: not JsonValueKind.Object } other)
+            throw body.Wrong("chat_template_kwargs", $"is {RequestBody.Shown(other)}, but must be an object");
+        return variables is null && wanted.Json is null ? null
+            : new(wanted.Json, null, variables?.EnumerateObject().ToDictionary(pair => pair.Name, pair => pair.Value.Clone()));
     }
 
     /// <summary>What the interface knows and this server does not do.</summary>
     private static void Refuse(RequestBody body)
     {
-        body.Refuse("tools", "calls of tools are not offered here", value => value.ValueKind == JsonValueKind.Array && value.GetArrayLength() == 0);
-        body.Refuse("tool_choice", "calls of tools are not offered here", value => value.ValueEquals("none"));
-        body.Refuse("response_format", "only answers of the type text are offered here", value => value.ValueKind == JsonValueKind.Object
-            && value.TryGetProperty("type", out var type) && type.ValueKind == JsonValueKind.String && type.ValueEquals("text"));
         body.Refuse("store", "nothing is stored here", value => value.ValueKind == JsonValueKind.False);
         body.Refuse("modalities", "only texts are answered", value => value.GetRawText() is "[\"text\"]");
         foreach (var key in (ReadOnlySpan<string>)["functions", "function_call", "audio", "prediction", "reasoning_effort", "web_search_options",
             "verbosity"])
             body.Refuse(key, "it is not offered here");
-        body.Refuse("parallel_tool_calls", "it is not offered here", value => value.ValueKind is JsonValueKind.True or JsonValueKind.False);
     }
 
     private static void Write(Utf8JsonWriter json, AnswerRun run, Collected[] answers, SamplingRequest request, bool logProbs, string id,
@@ -75,8 +82,13 @@ internal sealed class ServedChats(ServedModels models, ServerOptions options)
             json.WriteNumber("index", i);
             json.WriteStartObject("message");
             json.WriteString("role", "assistant");
-            json.WriteString("content", answer.Text);
+            if (answer.Text.Length == 0 && answer.Calls.Count > 0)
+                json.WriteNull("content");
+            else
+                json.WriteString("content", answer.Text);
             json.WriteNull("refusal");
+            if (answer.Calls.Count > 0)
+                Calls(json, answer.Calls, null);
             json.WriteEndObject();
             json.ChatLogProbs(request.Model.Tokenizer, logProbs ? answer.Tokens : null);
             json.WriteString("finish_reason", answer.Finish);
@@ -87,10 +99,30 @@ internal sealed class ServedChats(ServedModels models, ServerOptions options)
         json.WriteEndObject();
     }
 
+    /// <param name="first">Number of the first in a stream; null in a whole answer, where their order says it.</param>
+    private static void Calls(Utf8JsonWriter json, IReadOnlyList<ToolCall> calls, int? first)
+    {
+        json.WriteStartArray("tool_calls");
+        foreach (var (i, call) in calls.Index())
+        {
+            json.WriteStartObject();
+            if (first is { } number)
+                json.WriteNumber("index", number + i);
+            json.WriteString("id", call.Id);
+            json.WriteString("type", "function");
+            json.WriteStartObject("function");
+            json.WriteString("name", call.Name);
+            json.WriteString("arguments", call.Arguments);
+            json.WriteEndObject();
+            json.WriteEndObject();
+        }
+        json.WriteEndArray();
+    }
+
     private static async Task Stream(EventStream events, AnswerRun run, SamplingRequest request, AnswerSettings settings, string id, long created,
         RequestClock clock, CancellationToken cancel)
     {
-        var begun = new bool[settings.Count];
+        var (begun, called) = (new bool[settings.Count], new int[settings.Count]);
         await ApiServer.Streaming(events, async () =>
         {
             await foreach (var piece in run.Pieces(cancel))
@@ -107,6 +139,9 @@ internal sealed class ServedChats(ServedModels models, ServerOptions options)
                 }
                 if (piece.Text.Length > 0 || piece.Tokens.Count > 0)
                     await Chunk(piece.Choice, null, json => json.WriteString("content", piece.Text), settings.LogProbs ? piece : null);
+                if (piece.Calls.Count > 0)
+                    await Chunk(piece.Choice, null, json => Calls(json, piece.Calls, called[piece.Choice]));
+                called[piece.Choice] += piece.Calls.Count;
                 if (piece.Finish is { } finish)
                     await Chunk(piece.Choice, finish, _ => { });
             }

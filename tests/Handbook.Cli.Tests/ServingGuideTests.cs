@@ -45,6 +45,6 @@ public sealed class ServingGuideTests : IDisposable
         {
             server?.Dispose();
         }
-        Assert.Equal((3, 3), (servers, calls));
+        Assert.Equal((3, 4), (servers, calls));
     }
 }

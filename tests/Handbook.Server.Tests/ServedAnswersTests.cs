@@ -177,7 +177,7 @@ public sealed class ServedAnswersTests(ServedFixture served) : IClassFixture<Ser
         Assert.Equal(["base", "one", "two"], list.GetProperty("data").EnumerateArray().Select(model => model.GetProperty("id").GetString()));
         var one = JsonElement.Parse(await served.Http.GetStringAsync("/v1/models/one"));
         Assert.Equal("base", one.GetProperty("parent").GetString());
-        Assert.Equal(256, one.GetProperty("max_model_len").GetInt32());
+        Assert.Equal(640, one.GetProperty("max_model_len").GetInt32());
     }
 
     [Fact]
@@ -207,7 +207,7 @@ public sealed class ServedAnswersTests(ServedFixture served) : IClassFixture<Ser
     [InlineData("""{"model": "base", "messages": [{"role": "user", "content": "x"}], "stream_options": {}}""", "only with stream: true")]
     [InlineData("""{"model": "base", "messages": [{"role": "user", "content": "x"}], "logit_bias": {"9999": 1}}""", "is no token id of the model")]
     [InlineData("""{"model": "base", "messages": [{"role": "user", "content": "x"}], "store": true}""", "nothing is stored here")]
-    [InlineData("""{"model": "base", "messages": [{"role": "user", "content": "x"}], "max_tokens": 5000}""", "more than the model's window of 256")]
+    [InlineData("""{"model": "base", "messages": [{"role": "user", "content": "x"}], "max_tokens": 5000}""", "more than the model's window of 640")]
     public async Task A_request_that_cannot_be_meant_is_told_what_is_wrong(string body, string message)
     {
         using var response = await served.Http.PostAsync("/v1/chat/completions", new StringContent(body, Encoding.UTF8, "application/json"));

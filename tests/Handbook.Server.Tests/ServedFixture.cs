@@ -82,7 +82,7 @@ public sealed class ServedFixture : IAsyncLifetime
             ["intermediate_size"] = 64,
             ["num_hidden_layers"] = 2,
             ["num_attention_heads"] = 2,
-            ["max_position_embeddings"] = 256,
+            ["max_position_embeddings"] = 640,
             ["initializer_range"] = 0.4,
             ["tie_word_embeddings"] = true,
             ["eos_token_id"] = tokenizer.EosId,

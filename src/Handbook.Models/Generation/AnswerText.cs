@@ -17,9 +17,10 @@ internal sealed class AnswerText
     /// <param name="stops">Texts that end an answer and are not part of it.</param>
     /// <param name="continues">The tokens that the answer continues, so that a space between is kept; empty where
     /// it is a turn of its own.</param>
-    public AnswerText(Tokenizer tokenizer, IReadOnlyList<string> stops, ReadOnlySpan<int> continues = default)
+    /// <param name="showsSpecial">Whether special tokens are part of the text.</param>
+    public AnswerText(Tokenizer tokenizer, IReadOnlyList<string> stops, ReadOnlySpan<int> continues = default, bool showsSpecial = false)
     {
-        (_decoder, _stops) = (tokenizer.CreateStreamDecoder(), stops);
+        (_decoder, _stops) = (tokenizer.CreateStreamDecoder(skipSpecialTokens: !showsSpecial), stops);
         foreach (var id in continues.Length > Context ? continues[^Context..] : continues)
             _decoder.Append(id);
         if (continues.Length > 0)

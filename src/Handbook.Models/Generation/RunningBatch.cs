@@ -11,6 +11,11 @@ namespace Handbook.Models.Generation;
 internal sealed class RunningBatch(Decoder model, IncrementalForward forward, int tokensAtOnce) : IDisposable
 {
     private readonly List<SampleRow> _rows = [];
+    private bool _hasRead;
+
+    /// <summary>Whether prompts are read in steps of their own, between those of the answers: a new answer begins sooner, and running ones
+    /// wait for a part of a prompt at most; without, the weights are read once for both.</summary>
+    public bool ReadsApart { get; init; }
 
     /// <summary>Rows that are worked on.</summary>
     public int Count => _rows.Count;
@@ -27,8 +32,11 @@ internal sealed class RunningBatch(Decoder model, IncrementalForward forward, in
         using var scope = TensorScope.Enter();
         var (caches, parts, heard) = (new List<KeyValueCache>(), new List<ReadOnlyMemory<int>>(), new List<SampleRow>());
         var room = tokensAtOnce;
+        var (goesOn, isNew) = (_rows.Exists(row => row.Cache is not null), _rows.Exists(row => row.Cache is null && !row.Prompt.IsRead));
+        var apart = ReadsApart && goesOn && isNew;
+        _hasRead = apart && !_hasRead;
         foreach (var row in _rows)
-            if (row.Cache is not null && room > 0)
+            if (row.Cache is not null && room > 0 && !_hasRead)
             {
                 caches.Add(row.Cache);
                 parts.Add(row.Next);
@@ -37,7 +45,7 @@ internal sealed class RunningBatch(Decoder model, IncrementalForward forward, in
             }
         var prompts = new List<PromptCache>();
         foreach (var row in _rows)
-            if (row.Cache is null && !row.Prompt.IsRead && room > 0 && !prompts.Contains(row.Prompt))
+            if (row.Cache is null && !row.Prompt.IsRead && room > 0 && (_hasRead || !apart) && !prompts.Contains(row.Prompt))
             {
                 prompts.Add(row.Prompt);
                 caches.Add(row.Prompt.Cache);

@@ -230,7 +230,8 @@ internal sealed class AnswerEngine : IDisposable
     }
 
     private RunningBatch Batch(Decoder model) => _batches.TryGetValue(model, out var batch) ? batch
-        : _batches[model] = new RunningBatch(model, new IncrementalForward(model), _options.TokensAtOnce);
+        : _batches[model] = new RunningBatch(model, new IncrementalForward(model), _options.TokensAtOnce)
+        { ReadsApart = true };
 
     private void Step(Decoder model, RunningBatch batch)
     {

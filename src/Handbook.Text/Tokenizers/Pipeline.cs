@@ -32,6 +32,10 @@ internal sealed class Pipeline
     /// <summary>What makes other ids than tokenizer.json alone, for a fingerprint; empty where nothing does.</summary>
     public byte[] Changes { get; init; } = [];
 
+    /// <summary>The bytes that an id adds to a text; null where there are none.</summary>
+    public byte[]? BytesOf(int id) => (_plan.Value ?? throw new Base.InputException("the tokenizer's decoder looks at several tokens at once",
+        why: "what one token adds to a text is then not known", fix: "ask for a text in a free form")).BytesOf(id);
+
     /// <summary>Ids of a text, without offsets: the fast way.</summary>
     /// <param name="once">Whether what the text itself begins or ends with is not added again.</param>
     /// <param name="open">Whether the text goes on, so that nothing is added behind it.</param>

@@ -134,6 +134,11 @@ public sealed class Tokenizer
     /// <summary>Text of ids as the decoder gives it, without the clean-up of the configuration: what grows as ids are added.</summary>
     internal string DecodePlain(ReadOnlySpan<int> ids, bool skipSpecialTokens) => _pipeline.Decode(ids, skipSpecialTokens);
 
+    /// <summary>The bytes that an id adds to a text, before the steps that look at a whole text; null for a special token, and where there is
+    /// none.</summary>
+    /// <exception cref="Base.InputException">The tokenizer's decoder looks at several tokens at once.</exception>
+    internal byte[]? BytesOf(int id) => _pipeline.BytesOf(id);
+
     /// <summary>Decodes as version 0.23 of the reference does: added tokens in their normalized form.</summary>
     internal string DecodeNormalized(ReadOnlySpan<int> ids, bool skipSpecialTokens) =>
         _pipeline.Decode(ids, skipSpecialTokens, normalized: true);

@@ -104,6 +104,15 @@ internal sealed class DecodePlan
         return _tail.IsEmpty ? text : string.Concat(_tail.Apply([text]));
     }
 
+    /// <summary>The bytes that an id adds to a text between others; null for a special token, and where there is none.</summary>
+    public byte[]? BytesOf(int id)
+    {
+        ref readonly var entry = ref EntryOf(id);
+        if (!entry.IsToken || entry.IsSpecial)
+            return null;
+        return entry.Long ?? [.. BitConverter.GetBytes(entry.Short).Take(entry.Length)];
+    }
+
     private bool Counts(int id, bool skipSpecialTokens)
     {
         ref readonly var entry = ref EntryOf(id);

@@ -1,0 +1,128 @@
+namespace Handbook.Models.Constraints;
+
+/// <summary>Follows a grammar byte by byte: a state is the set of all ways in which what came so far can go on, and states are made once.</summary>
+/// <remarks>A way is a stack of the parts that are still to come. Grammars whose rules begin with themselves have no end here; those of
+/// JSON do not. One thread at a time.</remarks>
+internal sealed class GrammarMachine
+{
+    private readonly Dictionary<(Grammar Part, Way? Below), Way> _ways = [];
+    private readonly Dictionary<Key, State> _states = [];
+
+    public GrammarMachine(Grammar grammar)
+    {
+        var (ways, ends) = (new HashSet<Way>(), false);
+        Expand(new(grammar, null, 0), ways, ref ends);
+        Start = Make(ways, ends);
+    }
+
+    /// <summary>Before the first byte.</summary>
+    public State Start { get; }
+
+    /// <summary>States that were met so far.</summary>
+    public int States => _states.Count;
+
+    /// <summary>Ways to go on.</summary>
+    internal sealed class State(Way[] ways, bool canEnd)
+    {
+        private readonly State?[] _next = new State?[256];
+
+        public IReadOnlyList<Way> Ways { get; } = ways;
+
+        /// <summary>Whether what came is whole.</summary>
+        public bool CanEnd { get; } = canEnd;
+
+        /// <summary>Whether anything can come.</summary>
+        public bool CanGoOn => Ways.Count > 0;
+
+        public ref State? Next(byte value) => ref _next[value];
+    }
+
+    /// <summary>A stack of parts to come; its top is a set of bytes where it stands in a state.</summary>
+    internal sealed class Way(Grammar part, Way? below, int number)
+    {
+        public Grammar Part { get; } = part;
+
+        public Way? Below { get; } = below;
+
+        public int Number { get; } = number;
+    }
+
+    /// <summary>The state behind a byte; one that cannot go on nor end where the byte must not come.</summary>
+    public State Step(State from, byte value)
+    {
+        ref var next = ref from.Next(value);
+        if (next is not null)
+            return next;
+        var (ways, ends) = (new HashSet<Way>(), false);
+        foreach (var way in from.Ways)
+            if (((Grammar.Bytes)way.Part).Set.Has(value))
+                Follow(way.Below, ways, ref ends);
+        return next = Make(ways, ends);
+    }
+
+    private void Follow(Way? way, HashSet<Way> found, ref bool ends)
+    {
+        if (way is null)
+            ends = true;
+        else
+            Expand(way, found, ref ends);
+    }
+
+    /// <summary>Finds the sets of bytes that a way can begin with.</summary>
+    private void Expand(Way way, HashSet<Way> found, ref bool ends)
+    {
+        switch (way.Part)
+        {
+            case Grammar.Bytes:
+                found.Add(Push(way.Part, way.Below));
+                break;
+            case Grammar.Sequence sequence:
+                var at = way.Below;
+                for (var i = sequence.Parts.Count - 1; i >= 0; i--)
+                    at = Push(sequence.Parts[i], at);
+                Follow(at, found, ref ends);
+                break;
+            case Grammar.Choice choice:
+                foreach (var one in choice.Ways)
+                    Expand(Push(one, way.Below), found, ref ends);
+                break;
+            case Grammar.Repeat repeat:
+                if (repeat.Least == 0)
+                    Follow(way.Below, found, ref ends);
+                if (repeat.Most != 0)
+                    Expand(Push(repeat.Part, Push(repeat.Less, way.Below)), found, ref ends);
+                break;
+            case Grammar.Rule rule:
+                Expand(Push(rule.Body, way.Below), found, ref ends);
+                break;
+        }
+    }
+
+    private Way Push(Grammar part, Way? below)
+    {
+        if (!_ways.TryGetValue((part, below), out var way))
+            _ways[(part, below)] = way = new(part, below, _ways.Count + 1);
+        return way;
+    }
+
+    private State Make(HashSet<Way> ways, bool ends)
+    {
+        Way[] sorted = [.. ways.OrderBy(way => way.Number)];
+        var key = new Key([.. sorted.Select(way => way.Number)], ends);
+        return _states.TryGetValue(key, out var state) ? state : _states[key] = new(sorted, ends);
+    }
+
+    private readonly record struct Key(int[] Ways, bool Ends)
+    {
+        public bool Equals(Key other) => Ends == other.Ends && Ways.AsSpan().SequenceEqual(other.Ways);
+
+        public override int GetHashCode()
+        {
+            var hash = new HashCode();
+            foreach (var way in Ways)
+                hash.Add(way);
+            hash.Add(Ends);
+            return hash.ToHashCode();
+        }
+    }
+}
