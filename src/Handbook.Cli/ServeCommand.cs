@@ -104,6 +104,8 @@ internal static class ServeCommand
             }, new ConsoleObserver());
         foreach (var note in models.Notes)
             Console.Error.WriteLine($"note: {note}");
+        foreach (var name in Environment.GetEnvironmentVariables().Keys.Cast<string>().Where(name => name.StartsWith("OTEL_", StringComparison.Ordinal)).Order())
+            Console.Error.WriteLine($"note: {name} has no effect: OpenTelemetry is not built; /metrics has the numbers, for Prometheus");
         if (!IPAddress.IsLoopback(options.Host))
             Console.Error.WriteLine($"warning: other machines can reach {options.Host}, and what they send is not encrypted; "
                 + (options.ApiKey is null ? $"there is no key, so everybody may ask (set {KeyVariable})" : "put a proxy with TLS before it"));

@@ -1,9 +1,7 @@
 using System.Text.Json;
-using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
 using Handbook.Models.Constraints;
 using Handbook.Serving;
-using Handbook.Text.Templates;
 
 namespace Handbook.Server;
 
@@ -33,7 +31,7 @@ internal sealed partial record ChatTools(IReadOnlyList<Tool> Tools, JsonElement?
             return s_none;
         if (word is not ("auto" or "required" or "function"))
             throw body.Wrong("tool_choice", "must be none, auto, required, or an object that names a function");
-        if (model.Tools is not { } form || Misses(model, list))
+        if (model.Tools is not { } form || !model.IsTold(list))
             throw body.Wrong("tools", $"cannot be told to {model.Name}: its chat template has no place for them, or shows calls in a form that is "
                 + "not known here (<tool_call>, [TOOL_CALLS], or Llama 3's JSON)", "unsupported_parameter");
         var taken = tools.Select((tool, i) => (Tool: tool, Path: $"tools[{i}].function.parameters")).ToArray();
@@ -68,14 +66,6 @@ internal sealed partial record ChatTools(IReadOnlyList<Tool> Tools, JsonElement?
                 throw ApiException.Bad($"{path}.function.{field.Name}", $"{path}.function.{field.Name} is not known here", "unknown_parameter");
         return new(name, function.TryGetProperty("parameters", out var parameters) && parameters.ValueKind != JsonValueKind.Null ? parameters.Clone() : null);
     }
-
-    /// <summary>Whether the template says nothing of tools.</summary>
-    private static bool Misses(ServedModel model, JsonElement tools) => TemplateEffects.Without(
-        ChatTemplate.Of(model.Tokenizer, $"{model.Folder}: chat template"), new Conversation
-        {
-            Messages = JsonSerializer.SerializeToElement(new JsonArray(new JsonObject { ["role"] = "user", ["content"] = "x" })),
-            Tools = tools,
-        }, new RenderOptions { SpecialTokens = model.Tokenizer.SpecialTokens, AddGenerationPrompt = true }).Contains("tools");
 
     [GeneratedRegex(@"\A[A-Za-z0-9_-]{1,64}\z")]
     private static partial Regex Name();

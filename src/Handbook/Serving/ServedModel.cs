@@ -1,6 +1,8 @@
+using System.Text.Json;
 using Handbook.Models;
 using Handbook.Models.Constraints;
 using Handbook.Models.Generation;
+using Handbook.Text.Templates;
 using Handbook.Text.Tokenizers;
 using Decoder = Handbook.Models.Decoder;
 
@@ -48,6 +50,15 @@ internal sealed class ServedModel
 
     /// <summary>How the model calls tools; null where its chat template does not tell.</summary>
     public ToolForm? Tools => _tools.Value;
+
+    /// <summary>Whether the chat template tells the model of tools.</summary>
+    /// <param name="tools">A JSON list of them, as requests have it.</param>
+    public bool IsTold(JsonElement tools) => Prompts.CanChat && !TemplateEffects.Without(
+        ChatTemplate.Of(Tokenizer, $"{Folder}: chat template"), new Conversation
+        {
+            Messages = JsonSerializer.SerializeToElement(new[] { new { role = "user", content = "x" } }),
+            Tools = tools,
+        }, new RenderOptions { SpecialTokens = Tokenizer.SpecialTokens, AddGenerationPrompt = true }).Contains("tools");
 
     /// <summary>A grammar over the model's tokens.</summary>
     /// <param name="key">What it is of.</param>
