@@ -232,7 +232,7 @@ internal static class GgufLayouts
         },
         ["ernie4_5"] = new("ernie4_5") { Keys = new() { Bias = "use_bias" } },
         ["hunyuan_v1_dense"] = new("hunyuan-dense"),
-        ["seed_oss"] = new("seed_oss"),
+        ["seed_oss"] = new("seed_oss") { Names = new Dictionary<string, string> { ["mlp_norm"] = "post_attention_norm" } },
         ["nemotron"] = new("nemotron")
         {
             NeedsHead = true,
