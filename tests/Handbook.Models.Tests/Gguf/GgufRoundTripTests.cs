@@ -20,7 +20,7 @@ public sealed class GgufRoundTripTests : IDisposable
 
     public static TheoryData<string> Folders() => LlamaCppAgreementTests.Folders();
 
-    [Theory(SkipTestWithoutData = true), MemberData(nameof(Folders))]
+    [Theory(SkipTestWithoutData = true), Trait("speed", "slow"), MemberData(nameof(Folders))]
     public void A_model_comes_back_with_its_config_and_its_weights(string model)
     {
         var folder = SharedFiles.Need("golden", "models", model);
