@@ -39,6 +39,7 @@ internal static class GgufLayouts
     {
         ["llama"] = new("llama") { TurnsPairs = true, Keys = new() { MlpBias = "mlp_bias" }, Lacks = config => PartOfHeads(config) },
         ["mistral"] = new("llama") { TurnsPairs = true, Lacks = config => PartOfHeads(config) },
+        ["ministral"] = new("llama") { TurnsPairs = true, Lacks = config => PartOfHeads(config) },
         ["mixtral"] = new("llama")
         {
             TurnsPairs = true,
@@ -186,8 +187,8 @@ internal static class GgufLayouts
             {
                 Experts = "num_experts",
                 ExpertInner = "moe_intermediate_size",
+                SharedInner = "shared_expert_intermediate_size",
                 Bias = "qkv_bias",
-                More = (file, json) => json["shared_expert_intermediate_size"] = file.Whole("expert_shared_feed_forward_length"),
             },
             Lacks = config => Weights(config, normalized: false),
         },
@@ -243,6 +244,12 @@ internal static class GgufLayouts
             TurnsPairs = true,
             StatesAttentionScale = true,
             Keys = _granite with { MlpBias = null, Experts = "num_local_experts" },
+        },
+        ["granitemoeshared"] = new("granitemoe")
+        {
+            TurnsPairs = true,
+            StatesAttentionScale = true,
+            Keys = _granite with { MlpBias = null, Experts = "num_local_experts", SharedInner = "shared_intermediate_size" },
         },
     };
 

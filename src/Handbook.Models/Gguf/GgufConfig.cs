@@ -32,6 +32,7 @@ internal static class GgufConfig
         foreach (var family in Family.All)
             if (GgufLayouts.Of(family.ModelType) is { Keys: { } keys } layout && layout.Architecture == architecture
                 && keys.Experts is not null == routed
+                && keys.SharedInner is not null == reading.Whole("expert_shared_feed_forward_length") is > 0
                 && (architecture != "olmo2" || layout.WindowPeriod > 0 == reading.Whole("attention.sliding_window") is > 0))
                 return (family, layout);
         var known = Family.All.Select(family => GgufLayouts.Of(family.ModelType)).Where(layout => layout?.Keys is not null)
@@ -71,6 +72,7 @@ internal static class GgufConfig
             json[keys.Experts] = reading.Need("expert_count");
             json["num_experts_per_tok"] = reading.Need("expert_used_count");
             Add(json, keys.ExpertInner, reading.Whole("expert_feed_forward_length"));
+            Add(json, keys.SharedInner, reading.Whole("expert_shared_feed_forward_length"));
         }
         if (reading.Number("rope.freq_base") is { } theta)
             json["rope_theta"] = Tidy(theta);

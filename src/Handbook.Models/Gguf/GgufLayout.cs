@@ -79,6 +79,9 @@ internal sealed record GgufConfigKeys
     /// <summary>Width inside an expert; null where it is the dense layers'.</summary>
     public string? ExpertInner { get; init; }
 
+    /// <summary>Width inside the expert that all tokens visit; a family that has this key is one with such an expert.</summary>
+    public string? SharedInner { get; init; }
+
     /// <summary>The window of layers.</summary>
     public string? Window { get; init; }
 
