@@ -68,7 +68,11 @@ internal sealed class DashboardServer : IAsyncDisposable
         return server;
     }
 
-    public ValueTask DisposeAsync() => _app.DisposeAsync();
+    public async ValueTask DisposeAsync()
+    {
+        await _app.DisposeAsync();
+        _runs.Dispose();
+    }
 
     private async Task Handle(HttpContext context)
     {

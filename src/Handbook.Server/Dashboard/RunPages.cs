@@ -4,6 +4,7 @@ using System.Text.Json.Nodes;
 using Handbook.Base;
 using Handbook.Data;
 using Handbook.Data.Mixing;
+using Handbook.Models.Generation;
 using Handbook.Recipes;
 using Handbook.Runs;
 using Handbook.Text.Tokenizers;
@@ -16,7 +17,7 @@ namespace Handbook.Server.Dashboard;
 
 /// <summary>What the page asks for: runs and all that stands in their folders, as JSON.</summary>
 /// <param name="folder">A run, or a folder of runs; looked at anew at each request.</param>
-internal sealed class RunPages(string folder)
+internal sealed class RunPages(string folder) : IDisposable
 {
     /// <summary>Most points of a curve that are sent: more than a screen has columns.</summary>
     private const int MostPoints = 2000;
@@ -26,6 +27,7 @@ internal sealed class RunPages(string folder)
     private readonly ConcurrentDictionary<string, RunView> _seen = new();
     private readonly Lock _reading = new();
     private (string Run, TrainingData Data, Tokenizer Tokenizer)? _rows;
+    private (string Run, DateTime Written, LanguageModel Model)? _model;
 
     /// <summary>Answers a path; null where there is nothing.</summary>
     public JsonNode? Answer(string path, IQueryCollection query)
@@ -40,7 +42,7 @@ internal sealed class RunPages(string folder)
             "recipe" => Text(place, "recipe.yaml"),
             "card" => Text(place, "README.md"),
             "lineage" => Text(place, RunInfo.FileName),
-            "rows" => Rows(id, place, Number(query, "from", 0), Number(query, "count", 5)),
+            "rows" => Rows(id, place, Number(query, "from", 0), Number(query, "count", 5), query["scores"] == "1"),
             _ => null,
         };
     }
@@ -131,8 +133,9 @@ internal sealed class RunPages(string folder)
     private static JsonObject? Text(string place, string name) => File.Exists(Path.Combine(place, name))
         ? new() { ["name"] = name, ["text"] = File.ReadAllText(Path.Combine(place, name)) } : null;
 
-    /// <summary>Rows as the model sees them: runs of text, and whether they carry loss.</summary>
-    private JsonObject Rows(string id, string place, int from, int count)
+    /// <summary>Rows as the model sees them: runs of text, and whether they carry loss; or every token with its log-probability under the
+    /// model that the run saved.</summary>
+    private JsonObject Rows(string id, string place, int from, int count, bool scored)
     {
         lock (_reading)
         {
@@ -150,8 +153,57 @@ internal sealed class RunPages(string folder)
                 ["from"] = from,
                 ["total"] = rows.Count,
                 ["rows"] = new JsonArray([.. Enumerable.Range(from, Math.Min(Math.Clamp(count, 1, MostRows), rows.Count - from))
-                    .Select(i => (JsonNode)Row(rows.Read(i), words))]),
+                    .Select(i => (JsonNode)(scored ? Scored(rows.Read(i), words, Model(id, place)) : Row(rows.Read(i), words)))]),
             };
+        }
+    }
+
+    // The last one that was asked for; another one takes its place, also where a run has saved it anew.
+    private LanguageModel Model(string id, string place)
+    {
+        var written = Directory.EnumerateFiles(place, "*.safetensors").Select(File.GetLastWriteTimeUtc).DefaultIfEmpty().Max();
+        if (written == default)
+            throw new InputException($"{place} holds no model yet", "log-probabilities are those of the model that the run saves at its end");
+        if (_model is not { } known || known.Run != id || known.Written != written)
+        {
+            _model?.Model.Dispose();
+            _model = null;
+            _model = (id, written, LanguageModel.Open(place));
+        }
+        return _model!.Value.Model;
+    }
+
+    private static JsonObject Scored(TokenRow row, Tokenizer tokenizer, LanguageModel model)
+    {
+        if (row.TokenCount > MostTokens)
+            throw new InputException($"the row has {row.TokenCount:N0} tokens, and at most {MostTokens:N0} are scored here",
+                fix: "score it with handbook evaluate --task perplexity");
+        var scores = RowScores.Of(model, row);
+        var parts = new JsonArray();
+        for (var s = 0; s < row.Segments.Count; s++)
+        {
+            var (decoder, segment) = (tokenizer.CreateStreamDecoder(skipSpecialTokens: false), row.Segments[s]);
+            for (var i = 0; i < segment.Ids.Length; i++)
+                parts.Add(new JsonObject
+                {
+                    ["segment"] = s,
+                    ["role"] = segment.Role.ToString().ToLowerInvariant(),
+                    ["loss"] = segment.Loss.Span[i] != 0 && (i > 0 || segment.Parent >= 0),
+                    // A character of several tokens stands with the last of them.
+                    ["text"] = decoder.Append(segment.Ids.Span[i]) + (i == segment.Ids.Length - 1 ? decoder.Flush() : ""),
+                    ["tokens"] = 1,
+                    ["logprob"] = double.IsFinite(scores[s][i]) ? scores[s][i] : null,
+                });
+        }
+        return new() { ["tokens"] = row.TokenCount, ["cut"] = 0, ["parts"] = parts };
+    }
+
+    public void Dispose()
+    {
+        lock (_reading)
+        {
+            _rows?.Data.Dispose();
+            _model?.Model.Dispose();
         }
     }
 

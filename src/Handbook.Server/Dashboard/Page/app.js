@@ -60,7 +60,7 @@ async function list() {
 
 const parts = [['', 'Curves'], ['numbers', 'Numbers'], ['rows', 'Rows'], ['recipe', 'Recipe'], ['card', 'Card'], ['lineage', 'Lineage']];
 
-async function one(id, part, from) {
+async function one(id, part, ...more) {
   const view = await run(id);
   document.title = `${id}: ${view.standing}`;
   const facts = [['State', pill(view.standing)], ['Method', view.method], ['Model', view.model ?? '–'],
@@ -71,7 +71,7 @@ async function one(id, part, from) {
   const head = [el('h2', {}, id), el('dl', { class: 'facts' }, facts.map(([name, value]) => el('div', {}, el('dt', {}, name), el('dd', {}, value)))),
     el('nav', { 'aria-label': 'Parts of the run' }, el('ul', {}, parts.map(([name, words]) =>
       el('li', {}, el('a', { href: link(id, name), 'aria-current': name === part ? 'page' : null }, words)))))];
-  return [...head, ...await ({ '': curves, numbers, rows, recipe: text, card: text, lineage: text }[part] ?? curves)(id, view, part, from)];
+  return [...head, ...await ({ '': curves, numbers, rows, recipe: text, card: text, lineage: text }[part] ?? curves)(id, view, part, ...more)];
 }
 
 function tools() {
@@ -107,21 +107,32 @@ async function numbers(id, view) {
     el('th', { scope: 'col', class: i > 0 && i < 5 ? 'num' : null }, name)))), el('tbody', {}, rows)))];
 }
 
-async function rows(id, view, part, from = 0) {
-  const { rows: found, total, from: first } = await run(id, 'rows', `&from=${from}&count=5`);
-  const go = to => () => { location.hash = `${link(id, 'rows')}/${Math.max(0, to)}`; };
+// From how likely a token was to its shade.
+const shades = [[.5, 0, 'p ≥ 0.5'], [.2, 1, '≥ 0.2'], [.05, 2, '≥ 0.05'], [.01, 3, '≥ 0.01'], [0, 4, '< 0.01']];
+const shade = logprob => logprob === null ? 0 : shades.find(([least]) => Math.exp(logprob) >= least)[1];
+
+async function rows(id, view, part, from = 0, scores = false) {
+  const { rows: found, total, from: first } = await run(id, 'rows', `&from=${from}&count=5${scores ? '&scores=1' : ''}`);
+  const go = (to, scored = scores) => () => { location.hash = `${link(id, 'rows')}/${Math.max(0, to)}${scored ? '/scores' : ''}`; };
   return [el('p', {}, `Rows ${first + 1} to ${first + found.length} of ${total.toLocaleString('en')}, as the model sees them. `, el('span', { class: 'loss' }, 'What is marked like this'), ' carries loss.'),
     el('div', { class: 'tools' }, el('button', { type: 'button', disabled: first === 0, onclick: go(first - 5) }, 'Rows before'),
-      el('button', { type: 'button', disabled: first + found.length >= total, onclick: go(first + 5) }, 'Rows after')),
+      el('button', { type: 'button', disabled: first + found.length >= total, onclick: go(first + 5) }, 'Rows after'),
+      el('label', {}, el('input', { type: 'checkbox', id: 'scores', checked: scores, onchange: go(first, !scores) }),
+        ' how likely the saved model finds each token'),
+      scores ? el('p', { class: 'key' }, shades.map(([, , words], i) => el('span', { class: `q${i}` }, words))) : null),
     ...found.map((row, i) => {
       let segment = -1;
       const body = el('p', { class: 'text' });
       for (const piece of row.parts) {
         if (piece.segment !== segment && row.parts.some(other => other.segment !== piece.segment)) body.append(el('span', { class: 'part' }, piece.role));
         segment = piece.segment;
-        body.append(piece.loss ? el('span', { class: 'loss' }, piece.text) : piece.text);
+        if (piece.logprob === undefined) body.append(piece.loss ? el('span', { class: 'loss' }, piece.text) : piece.text);
+        else body.append(el('span', { class: `${piece.loss ? 'carries ' : ''}q${shade(piece.logprob)}`, title: piece.logprob === null ? 'nothing predicts it'
+          : `log p ${piece.logprob.toFixed(3)}, p ${number(Math.exp(piece.logprob))}${piece.loss ? ', carries loss' : ''}` }, piece.text));
       }
-      return el('section', { class: 'row', 'aria-label': `row ${first + i + 1}` }, el('h3', {}, `Row ${first + i + 1}: ${row.tokens.toLocaleString('en')} tokens`), body,
+      const scored = row.parts.filter(piece => piece.loss && Number.isFinite(piece.logprob)), mean = scored.reduce((sum, piece) => sum + piece.logprob, 0) / scored.length;
+      return el('section', { class: 'row', 'aria-label': `row ${first + i + 1}` }, el('h3', {}, `Row ${first + i + 1}: ${row.tokens.toLocaleString('en')} tokens`
+        + (scored.length ? `, loss ${number(-mean)}, perplexity ${number(Math.exp(-mean))}` : '')), body,
         row.cut ? el('p', { class: 'empty' }, `and ${row.cut.toLocaleString('en')} more tokens`) : null);
     })];
 }
@@ -152,7 +163,7 @@ async function compare(ids) {
 
 async function page() {
   const [where, ...rest] = location.hash.replace(/^#\/?/, '').split('/');
-  if (where === 'run') return one(decodeURIComponent(rest[0]), rest[1] ?? '', +(rest[2] ?? 0));
+  if (where === 'run') return one(decodeURIComponent(rest[0]), rest[1] ?? '', +(rest[2] ?? 0), rest[3] === 'scores');
   if (where === 'compare') return compare(rest[0].split(',').map(decodeURIComponent));
   return list();
 }
