@@ -34,7 +34,7 @@ internal static class ReproduceCommand
             + "expected, and any other bit ends with exit code 4; elsewhere differences within --tolerance agree. The repetition's folder gets "
             + "reproduction.json and reproduction.svg.\n\n"
             + "Examples:\n"
-            + "  handbook reproduce runs/tiny-sft --steps 20\n"
+            + "  handbook reproduce runs/tiny-sft --steps 25\n"
             + "  handbook reproduce runs/tiny-sft --output_dir runs/tiny-sft-again") { s_run, s_output, s_steps, s_tolerance, s_anyway };
         command.SetAction((args, cancel) => Task.Run(() => Run(args, cancel), CancellationToken.None));
         return command;

