@@ -20,8 +20,8 @@ internal static class ConvertCommand
     { Description = "folder of the model or of an adapter, its name on the hub, or a .gguf file" };
     private static readonly Option<string> _to = new("--to")
     {
-        Description = $"a GGUF file for llama.cpp, with its weights in {string.Join(", ", Precisions)}; {Safetensors}, a folder like any other "
-            + $"model's, of a GGUF file or of one with {Bin}; {Bin}, such a folder with files of torch.save",
+        Description = $"a GGUF file for llama.cpp, with its weights in {string.Join(", ", Precisions)}; {Safetensors}, a folder like any "
+            + $"other model's, of a GGUF file or of one with {Bin}; {Bin}, such a folder with files of torch.save",
         Required = true,
         HelpName = "FORMAT"
     };
@@ -34,7 +34,8 @@ internal static class ConvertCommand
         HelpName = "FILE"
     };
     private static readonly Option<string?> _dtype = new("--dtype")
-    { Description = $"of a GGUF file, with --to {Safetensors}: element type of the weights; without it the file's own, and float32 of codes" };
+    { Description = $"of a GGUF file, with --to {Safetensors}: element type of the weights; without it the file's own, and "
+        + "float32 of codes" };
     private static readonly Option<bool> _force = new("--force") { Description = "replace a file that is there" };
 
     private static IEnumerable<string> Precisions => GgufPrecision.All.Select(precision => precision.Name);
@@ -51,8 +52,8 @@ internal static class ConvertCommand
             + "      an adapter, which llama.cpp lays over the GGUF file of its model\n"
             + "  handbook convert tiny-sft.gguf --to safetensors --out runs/tiny-sft-again\n"
             + "  handbook convert runs/tiny-sft --to bin --out tiny-sft-bin\n\n"
-            + "The weights, the tokenizer, the chat template and the special tokens go along. What is written is read back and compared before\n"
-            + "it gets its name.")
+            + "The weights, the tokenizer, the chat template and the special tokens go along. What is written is read back and compared\n"
+            + "before it gets its name.")
         {
             _model, _to, _out, _text, _dtype, _force,
         };
@@ -80,10 +81,11 @@ internal static class ConvertCommand
         return ExitCode.Ok;
     }
 
-    private static string Format(string to) => Formats.FirstOrDefault(name => name.Equals(to, StringComparison.OrdinalIgnoreCase)) ?? throw (to
+    private static string Format(string to) => Formats.FirstOrDefault(name => name.Equals(to, StringComparison.OrdinalIgnoreCase))
+        ?? throw (to
         .Equals("onnx", StringComparison.OrdinalIgnoreCase) ? new InputException("--to onnx: no ONNX file is written",
-            why: "ONNX holds one fixed graph for each family, and its runtimes for language models read graphs that their own exporters make; a "
-                + "graph of ours would open in none of them with its cache of keys and values",
+            why: "ONNX holds one fixed graph for each family, and its runtimes for language models read graphs that their own exporters make; "
+                + "a graph of ours would open in none of them with its cache of keys and values",
             fix: "export the folder with Optimum: optimum-cli export onnx --model FOLDER OUT; or write a GGUF file: --to f16")
         : new($"--to {to} is no format that is written", why: $"these are: {string.Join(", ", Formats)}",
             fix: $"{(Spelling.Nearest(to, Formats) is { } near ? $"did you mean {near}? " : "")}--to f16 keeps 16 bits of every weight"));
@@ -114,10 +116,12 @@ internal static class ConvertCommand
             throw new InputException($"--imatrix-text goes with models, and {adapter} is an adapter", fix: "leave --imatrix-text out");
         var source = ModelSource.Find(adapter);
         if (source.Adapters.Count > 1)
-            throw new InputException($"{adapter} lies over another adapter, {source.Adapters[^2]}", why: "llama.cpp lays one over a whole model",
+            throw new InputException($"{adapter} lies over another adapter, {source.Adapters[^2]}",
+                why: "llama.cpp lays one over a whole model",
                 fix: $"merge both into their model, and convert that: handbook merge {adapter} --out FOLDER");
         var written = GgufAdapter.Write(source.Top, source.Folder, precision, output);
-        Console.WriteLine($"{output}: an adapter for the GGUF file of {source.Folder}, {precision.Name}, {Counted(written)}, read back and compared");
+        Console.WriteLine($"{output}: an adapter for the GGUF file of {source.Folder}, {precision.Name}, {Counted(written)}, read "
+            + "back and compared");
     }
 
     private static string Counted(GgufExported written) => string.Join(", ", written.Tensors.Select(tensors =>
@@ -149,7 +153,8 @@ internal static class ConvertCommand
         RequireNone(args, _dtype, to, "weights of a folder keep their types");
         var folder = ModelFolder.Find(HubWords.Model(model, cancel));
         if (WeightFormat.IsTorch(folder) == (to == Bin))
-            throw new InputException($"the weights of {folder} are {to} already", fix: $"copy the folder, or choose another --to: {string.Join(", ",
+            throw new InputException($"the weights of {folder} are {to} already",
+                fix: $"copy the folder, or choose another --to: {string.Join(", ",
                 Formats.Where(format => format != to))}");
         var output = args.GetRequiredValue(_out);
         MergePlace.Require(output, [("model", folder)]);

@@ -56,7 +56,8 @@ internal static class ModelFolder
 
     /// <summary>What to say of a GGUF file where a folder is read.</summary>
     /// <param name="place">Who names it, with a colon and a space; empty where nobody does.</param>
-    internal static InputException IsGguf(string file, string place = "") => new($"{place}{file} is a GGUF file, which holds a model for llama.cpp",
+    internal static InputException IsGguf(string file, string place = "") =>
+        new($"{place}{file} is a GGUF file, which holds a model for llama.cpp",
         why: "weights are read from safetensors here, which all that trains and serves shares",
         fix: $"make a folder of it: handbook convert {file} --to safetensors --out {Path.GetFileNameWithoutExtension(file)}");
 

@@ -174,7 +174,8 @@ internal sealed unsafe class GgufFile : IDisposable
                 fix: "convert from a file of one of these types, best from one in f16 or bf16");
             var info = new GgufTensorInfo(name, [.. shape], blocks, (long)U64());
             return info.Columns % blocks.Size == 0 ? info
-                : throw Broken($"tensor \"{name}\" is stored as {blocks.Name}, but its rows of {info.Columns} are no multiple of {blocks.Size}");
+                : throw Broken($"tensor \"{name}\" is stored as {blocks.Name}, but its rows of {info.Columns} are no multiple of "
+                    + $"{blocks.Size}");
         }
 
         private (object Value, GgufKind Element) List(string key, int depth)
@@ -257,7 +258,8 @@ internal sealed unsafe class GgufFile : IDisposable
             return taken;
         }
 
-        private InputException Broken(string what) => new($"{file.Path}: {what} (byte {_at})", why: "the file is damaged, or not a GGUF file",
+        private InputException Broken(string what) => new($"{file.Path}: {what} (byte {_at})",
+            why: "the file is damaged, or not a GGUF file",
             fix: "fetch or write the file again");
     }
 }

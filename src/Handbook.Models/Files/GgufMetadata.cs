@@ -101,7 +101,8 @@ internal sealed class GgufMetadata(string file)
     private T? Get<T>(string key, string expected) where T : class => !_values.TryGetValue(key, out var value) ? null
         : value as T ?? throw Wrong(key, value, expected);
 
-    private InputException Wrong(string key, object value, string expected) => new($"{file}: {key} is {Shown(value)}, but must be {expected}",
+    private InputException Wrong(string key, object value, string expected) =>
+        new($"{file}: {key} is {Shown(value)}, but must be {expected}",
         fix: "fetch the file again, or convert the model anew");
 
     private static string Shown(object value) => value switch

@@ -151,7 +151,8 @@ internal static class GgufWriter
         static IOException Faulty(string what) => new($"{what} reads back differently from what was written; the disk or its memory is "
             + "faulty");
 
-        static bool Same(object a, object b) => a is Array list && b is Array other ? list.Cast<object>().SequenceEqual(other.Cast<object>())
+        static bool Same(object a, object b) => a is Array list && b is Array other
+            ? list.Cast<object>().SequenceEqual(other.Cast<object>())
             : a.Equals(b);
     }
 

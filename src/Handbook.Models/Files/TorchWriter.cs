@@ -7,8 +7,8 @@ using Handbook.Torch;
 namespace Handbook.Models.Files;
 
 /// <summary>Writes files of <c>torch.save</c>: a zip of a pickle, which names the tensors, and the bytes of each.</summary>
-/// <remarks>The pickle is a dictionary of <c>torch._utils._rebuild_tensor_v2</c> calls in protocol 2, and nothing else, so that PyTorch reads
-/// it with <c>weights_only=True</c>. Entries are stored as they are, which lets it map the file.</remarks>
+/// <remarks>The pickle is a dictionary of <c>torch._utils._rebuild_tensor_v2</c> calls in protocol 2, and nothing else, so that PyTorch
+/// reads it with <c>weights_only=True</c>. Entries are stored as they are, which lets it map the file.</remarks>
 internal static class TorchWriter
 {
     /// <summary>Writes one file.</summary>

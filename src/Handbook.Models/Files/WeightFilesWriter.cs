@@ -41,7 +41,8 @@ public static class WeightFilesWriter
         var paths = new List<string>();
         for (var i = 0; i < shards.Count; i++)
             paths.Add(Path.Combine(folder,
-                shards.Count == 1 ? options.Name + options.Extension : $"{options.Name}-{i + 1:D5}-of-{shards.Count:D5}{options.Extension}"));
+                shards.Count == 1 ? options.Name + options.Extension
+                    : $"{options.Name}-{i + 1:D5}-of-{shards.Count:D5}{options.Extension}"));
         string[] unfinished = [.. paths.Select(WholeFile.Unfinished)];
         try
         {

@@ -11,8 +11,8 @@ namespace Handbook.Models.Gguf;
 /// <code>
 /// there:  W·x + (α/r)·B·A·x,   one α for the whole file, r of each layer by its A
 /// </code>
-/// A layer of another factor, by rsLoRA or a pattern, gets the rest of it into its B. B's rows stand as those of the weight do in the model's
-/// file.
+/// A layer of another factor, by rsLoRA or a pattern, gets the rest of it into its B. B's rows stand as those of the weight do in the
+/// model's file.
 /// </remarks>
 internal static class GgufAdapter
 {
@@ -24,13 +24,15 @@ internal static class GgufAdapter
     public static GgufExported Write(string folder, string model, GgufPrecision precision, string path)
     {
         if (precision.Matrices.Size > 1)
-            throw new InputException($"--to {precision.Name} is for models, and {folder} is an adapter", why: "an adapter is small, and codes "
+            throw new InputException($"--to {precision.Name} is for models, and {folder} is an adapter",
+                why: "an adapter is small, and codes "
                 + "would cost it more than they save", fix: "write it with --to f16, or merge it first: handbook merge");
         TorchRuntime.Load();
         var config = PublishedConfig.Load(model);
         var layout = GgufExport.LayoutOf(config);
         var adapter = AdapterConfigFile.Read(folder);
-        var laid = AdapterLayout.Of("adapter", adapter, config.Family, config.Decoder, config.Family.Parameters(config.Decoder, fused: true),
+        var laid = AdapterLayout.Of("adapter", adapter, config.Family, config.Decoder,
+            config.Family.Parameters(config.Decoder, fused: true),
             new AdapterFolder(folder), Path.Combine(folder, AdapterConfigFile.Name), trained: false);
         laid.Source.Check(laid);
         RequirePlain(folder, laid);
@@ -49,7 +51,8 @@ internal static class GgufAdapter
         foreach (var tensor in GgufTensorMap.Of(config.Family, layout, config.Decoder, hasHead: !config.Decoder.TiedHead))
         {
             var sources = tensor.Pieces.SelectMany(piece => piece.Spec.Parts).Select(part => part.Published).Distinct().ToArray();
-            if (!sources.Any(source => modules.ContainsKey(AdapterModules.PathOf(source))) || !tensor.Name.EndsWith(".weight", StringComparison.Ordinal))
+            if (!sources.Any(source => modules.ContainsKey(AdapterModules.PathOf(source)))
+                || !tensor.Name.EndsWith(".weight", StringComparison.Ordinal))
                 continue;
             if (sources is not [var only] || tensor.Pieces.Any(piece => piece.Spec.IsStacked))
                 throw new InputException($"{folder}: {tensor.Name} of the model's file holds several layers, of which some have an adapter",
@@ -65,10 +68,12 @@ internal static class GgufAdapter
         }
         if (modules.Keys.FirstOrDefault(module => !written.Contains(module)) is { } lost)
             throw new InputException($"{folder}: {lost} has an adapter, but the model's file has no tensor of its own for it",
-                why: config.Decoder.TiedHead && lost == laid.Modules.Head ? "its head is the embedding" : "what was learnt there would be lost",
+                why: config.Decoder.TiedHead && lost == laid.Modules.Head ? "its head is the embedding"
+                    : "what was learnt there would be lost",
                 fix: MergeInstead(folder));
         GgufWriter.Save(path, metadata, tensors);
-        return new([.. tensors.GroupBy(tensor => tensor.Blocks).Select(group => (group.Key, group.Count()))], new FileInfo(path).Length, []);
+        return new([.. tensors.GroupBy(tensor => tensor.Blocks).Select(group => (group.Key, group.Count()))], new FileInfo(path).Length,
+            []);
     }
 
     private static string MergeInstead(string folder) => $"merge it into its model, and convert that: handbook merge {folder} --out FOLDER";

@@ -37,7 +37,8 @@ internal static class GgufConfig
                 return (family, layout);
         var known = Family.All.Select(family => GgufLayouts.Of(family.ModelType)).Where(layout => layout?.Keys is not null)
             .Select(layout => layout!.Architecture).Distinct();
-        throw new InputException($"{reading.File.Path}: the architecture \"{architecture}\"{(routed ? " with experts" : "")} is not read back",
+        throw new InputException(
+            $"{reading.File.Path}: the architecture \"{architecture}\"{(routed ? " with experts" : "")} is not read back",
             why: $"these are: {string.Join(", ", known)}", fix: "name the model's folder, or its name on the hub, instead of this file");
     }
 
@@ -110,7 +111,8 @@ internal static class GgufConfig
 
     /// <summary>A number that was kept in 32 bits, as people write it.</summary>
     internal static double? Tidy(double? value) => value is { } number
-        ? double.Parse(((float)number).ToString(System.Globalization.CultureInfo.InvariantCulture), System.Globalization.CultureInfo.InvariantCulture)
+        ? double.Parse(((float)number).ToString(System.Globalization.CultureInfo.InvariantCulture),
+            System.Globalization.CultureInfo.InvariantCulture)
         : null;
 
     private static JsonObject? Scaling(GgufReading reading, int headSize)

@@ -22,8 +22,8 @@ internal static class GgufExport
     /// <param name="importance">How much columns count where weights are rounded; null: all alike.</param>
     /// <param name="done">Told of the weights of each tensor that was written.</param>
     /// <exception cref="InputException">llama.cpp does not know the family, or does not compute what the model needs.</exception>
-    public static GgufExported Write(string folder, GgufPrecision precision, string path, ImportanceMatrix? importance = null, Action<long>? done = null,
-        CancellationToken cancel = default)
+    public static GgufExported Write(string folder, GgufPrecision precision, string path, ImportanceMatrix? importance = null,
+        Action<long>? done = null, CancellationToken cancel = default)
     {
         TorchRuntime.Load();
         var config = PublishedConfig.Load(folder);
@@ -43,7 +43,8 @@ internal static class GgufExport
         GgufVocabulary.Add(metadata, tokenizer, prompts, config.Decoder.VocabularySize, notes);
 
         var tensors = new List<GgufTensorToSave>();
-        foreach (var tensor in GgufTensorMap.Of(config.Family, layout, config.Decoder, hasHead: !config.Decoder.TiedHead || layout.NeedsHead))
+        foreach (var tensor in GgufTensorMap.Of(config.Family, layout, config.Decoder, hasHead: !config.Decoder.TiedHead
+            || layout.NeedsHead))
             tensors.Add(Saved(tensor, precision.FormatOf(tensor, layout, config.Decoder), weights, importance, done, cancel));
         foreach (var (name, values) in GgufHyperparameters.FrequencyDivisors(config.Decoder))
             tensors.Add(new(name, [values.Length], BlockFormat.F32,

@@ -133,7 +133,8 @@ internal static class GgufHyperparameters
             ?? (config.RotarySize % 2 != 0 ? "an odd number of rotated dimensions" : null)
             ?? (config.RopeScaling is { Kind: RopeScalingKind.Dynamic or RopeScalingKind.NtkAware } scaling
                 ? $"rope_type {scaling.Kind.ToString().ToLowerInvariant()}" : null)
-            ?? (config.RopeScaling is { Kind: RopeScalingKind.Yarn } yarn && (yarn.AttentionFactor is not null || yarn.MScale is not (null or 0)
+            ?? (config.RopeScaling is { Kind: RopeScalingKind.Yarn } yarn && (yarn.AttentionFactor is not null
+                || yarn.MScale is not (null or 0)
                 || yarn.BetaFast != 32 || yarn.BetaSlow != 1 || !yarn.Truncate) ? "these settings of yarn" : null)
             ?? (config.RopeScaling?.Kind == RopeScalingKind.LongRope && layout.Architecture != "phi3" ? "rope_type longrope" : null)
             ?? (config.WindowRope is { Scaling: not null } ? "stretched positions in layers with a window" : null)

@@ -35,7 +35,8 @@ internal sealed record GgufPrecision(string Name, int FileType, BlockFormat Matr
     }
 
     private BlockFormat HeadFormat(MappedTensor tensor, GgufLayout layout) =>
-        layout.Architecture == "falcon" || tensor.Columns % Matrices.Size != 0 || Matrices == BlockFormat.Q80 ? BlockFormat.Q80 : BlockFormat.Q6K;
+        layout.Architecture == "falcon" || tensor.Columns % Matrices.Size != 0 || Matrices == BlockFormat.Q80 ? BlockFormat.Q80
+            : BlockFormat.Q6K;
 
     private BlockFormat Mixed(MappedTensor tensor, GgufLayout layout, DecoderConfig config)
     {

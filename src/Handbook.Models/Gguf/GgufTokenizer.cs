@@ -26,7 +26,8 @@ internal static class GgufTokenizer
             count--;
         var repeated = tokens.Take(count).GroupBy(token => token).FirstOrDefault(group => group.Count() > 1);
         if (count == 0 || repeated is not null)
-            throw new InputException($"{file.Path}: {Prefix}tokens has {(repeated is null ? "no tokens" : $"the token \"{repeated.Key}\" twice")}",
+            throw new InputException(
+                $"{file.Path}: {Prefix}tokens has {(repeated is null ? "no tokens" : $"the token \"{repeated.Key}\" twice")}",
                 fix: "fetch or write the file again");
         var around = (Begin: Added(metadata, "bos"), End: Added(metadata, "eos"));
         var json = metadata.Need(metadata.Text(Prefix + "model"), Prefix + "model") switch
@@ -96,10 +97,12 @@ internal static class GgufTokenizer
     private static JsonObject Settings(GgufMetadata metadata, string[] tokens)
     {
         var settings = new JsonObject { ["tokenizer_class"] = "PreTrainedTokenizerFast", ["clean_up_tokenization_spaces"] = false };
-        foreach (var (role, key) in new[] { ("bos_token", "bos"), ("eos_token", "eos"), ("unk_token", "unknown"), ("pad_token", "padding") })
+        foreach (var (role, key) in new[] { ("bos_token", "bos"), ("eos_token", "eos"), ("unk_token", "unknown"),
+            ("pad_token", "padding") })
             if (metadata.Whole($"{Prefix}{key}_token_id") is { } id)
                 settings[role] = id >= 0 && id < tokens.Length ? tokens[id] : throw new InputException(
-                    $"{metadata.File}: {Prefix}{key}_token_id is {id}, but there are {tokens.Length} tokens", fix: "fetch or write the file again");
+                    $"{metadata.File}: {Prefix}{key}_token_id is {id}, but there are {tokens.Length} tokens",
+                    fix: "fetch or write the file again");
         if (metadata.Text("tokenizer.chat_template") is { } template)
             settings["chat_template"] = template;
         return settings;

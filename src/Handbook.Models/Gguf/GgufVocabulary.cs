@@ -22,8 +22,8 @@ internal static class GgufVocabulary
         var root = document.RootElement;
         var model = root.GetProperty("model");
         if (tokenizer.Pipeline.Model is not Text.Tokenizers.Models.BpeModel)
-            throw new InputException($"the tokenizer's model is {tokenizer.Pipeline.Model.GetType().Name.Replace("Model", "")}, of which no "
-                + "GGUF file is written", why: "byte pair encoding is, byte by byte (GPT-2, Llama 3, Qwen) or with ▁ for spaces (Llama 2, "
+            throw new InputException($"the tokenizer's model is {tokenizer.Pipeline.Model.GetType().Name.Replace("Model", "")}, of which "
+                + "no GGUF file is written", why: "byte pair encoding is, byte by byte (GPT-2, Llama 3, Qwen) or with ▁ for spaces (Llama 2, "
                 + "Gemma)", fix: "serve it as safetensors");
         var isBytes = Has(Part(root, "pre_tokenizer"), "ByteLevel");
         var tokens = Tokens(tokenizer, rows, isBytes);
@@ -49,7 +49,8 @@ internal static class GgufVocabulary
         var limit = NewModel.IdCount(tokenizer);
         if (limit > rows)
             throw new InputException($"the tokenizer gives ids up to {limit - 1}, but the embedding has {rows} rows",
-                why: "an id without a row cannot be looked up", fix: "add rows with `handbook tokenizer add`, or name the tokenizer's own model");
+                why: "an id without a row cannot be looked up",
+                fix: "add rows with `handbook tokenizer add`, or name the tokenizer's own model");
         var tokens = new (string, GgufTokenKind)[rows];
         for (var id = 0; id < rows; id++)
             tokens[id] = tokenizer.IdToToken(id) is not { } text ? ($"[PAD{id}]", GgufTokenKind.Unused) : (text, KindOf(id, text));
@@ -86,8 +87,8 @@ internal static class GgufVocabulary
     private static void NoteNormalizer(JsonElement normalizer, List<string> notes)
     {
         if (normalizer.ValueKind == JsonValueKind.Object)
-            notes.Add($"the tokenizer first changes texts by {normalizer.GetProperty("type").GetString()}, llama.cpp reads them as they are: "
-                + "texts that this changes are cut otherwise there");
+            notes.Add($"the tokenizer first changes texts by {normalizer.GetProperty("type").GetString()}, llama.cpp reads them as they "
+                + "are: texts that this changes are cut otherwise there");
     }
 
     private static void AddPieces(GgufMetadata metadata, Tokenizer tokenizer, JsonElement root, JsonElement model,
@@ -135,8 +136,8 @@ internal static class GgufVocabulary
         var absent = ranks.Keys.Count(piece => Enumerable.Range(1, piece.Length - 1).Any(at => !char.IsLowSurrogate(piece[at])
             && find.ContainsKey(piece.AsSpan(0, at)) && find.ContainsKey(piece.AsSpan(at)) && !known.Contains((piece[..at], piece[at..]))));
         if (torn + absent > 0)
-            notes.Add($"{torn + absent} of the tokenizer's {ranks.Count} pieces are joined in an order that scores cannot say: llama.cpp may "
-                + "cut some words otherwise");
+            notes.Add($"{torn + absent} of the tokenizer's {ranks.Count} pieces are joined in an order that scores cannot say: llama.cpp "
+                + "may cut some words otherwise");
         return scores;
     }
 
@@ -151,7 +152,8 @@ internal static class GgufVocabulary
         metadata.Add(Prefix + "add_bos_token", first is not null);
         metadata.Add(Prefix + "add_eos_token", last is not null);
         if (before.Length > 1 || after.Length > 1)
-            notes.Add($"the tokenizer puts {before.Length} tokens before a text and {after.Length} behind it; llama.cpp puts at most one each");
+            notes.Add($"the tokenizer puts {before.Length} tokens before a text and {after.Length} behind it; llama.cpp puts at most "
+                + "one each");
     }
 
     private static JsonElement Part(JsonElement root, string name) => root.TryGetProperty(name, out var part) ? part : default;

@@ -5,8 +5,8 @@ using Handbook.Torch;
 namespace Handbook.Models.Gguf;
 
 /// <summary>How much the columns of each matrix count in a text: the mean square of what the network multiplies them with.</summary>
-/// <remarks>A rounding error e of a column changes an output by e·x; Σ e²·mean(x²) is what a search for scales makes small. The idea and its
-/// use are llama.cpp's importance matrix.</remarks>
+/// <remarks>A rounding error e of a column changes an output by e·x; Σ e²·mean(x²) is what a search for scales makes small. The idea and
+/// its use are llama.cpp's importance matrix.</remarks>
 internal sealed class ImportanceMatrix
 {
     private readonly Dictionary<string, (double[] Squares, long Tokens)> _sums = [];
@@ -23,7 +23,8 @@ internal sealed class ImportanceMatrix
     /// <param name="window">Tokens that are read at once.</param>
     /// <param name="done">Told how many tokens of a window are done.</param>
     /// <exception cref="InputException">The text has no tokens.</exception>
-    public static ImportanceMatrix Of(LanguageModel model, string text, int window, Action<long>? done = null, CancellationToken cancel = default)
+    public static ImportanceMatrix Of(LanguageModel model, string text, int window, Action<long>? done = null,
+        CancellationToken cancel = default)
     {
         var ids = model.Tokenizer.Encode(text, addSpecialTokens: false);
         if (ids.Length == 0)

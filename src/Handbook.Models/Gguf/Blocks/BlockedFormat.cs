@@ -15,8 +15,8 @@ internal abstract class BlockedFormat(int code, string name, int size, int bytes
         foreach (var value in importance.IsEmpty ? [] : from)
             squares += value * value;
         for (var block = 0; block < from.Length / Size; block++)
-            EncodeBlock(from.Slice(block * Size, Size), importance.IsEmpty ? [] : importance.Slice(block * Size, Size), squares / from.Length,
-                to.Slice(block * Bytes, Bytes));
+            EncodeBlock(from.Slice(block * Size, Size), importance.IsEmpty ? [] : importance.Slice(block * Size, Size),
+                squares / from.Length, to.Slice(block * Bytes, Bytes));
     }
 
     /// <param name="from">One block.</param>

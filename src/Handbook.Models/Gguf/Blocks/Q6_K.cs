@@ -4,8 +4,8 @@ namespace Handbook.Models.Gguf.Blocks;
 /// <remarks><code>
 /// x ≈ d·s·(q − 32),   s in −128 … 127 of each group,   q in 0 … 63
 /// </code>
-/// Bytes: 128 with the four low bits, 64 with the two high ones, 16 with the s, d. Of each 128 elements, 32 stand apart by 32: elements i and
-/// i + 64 share a byte of low bits, and i, i + 32, i + 64 and i + 96 one of high bits.</remarks>
+/// Bytes: 128 with the four low bits, 64 with the two high ones, 16 with the s, d. Of each 128 elements, 32 stand apart by 32: elements i
+/// and i + 64 share a byte of low bits, and i, i + 32, i + 64 and i + 96 one of high bits.</remarks>
 internal sealed class Q6_K() : BlockedFormat(14, "q6_K", 256, 128 + 64 + 16 + 2)
 {
     private const int Groups = 16, Group = 16, High = 128, Scales = 192, Last = 208;

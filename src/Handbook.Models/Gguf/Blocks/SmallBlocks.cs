@@ -7,8 +7,8 @@ namespace Handbook.Models.Gguf.Blocks;
 /// around 0:  d = x_max / −2^(b−1),           q = ⌊x / d + 2^(b−1) + ½⌋,    x ≈ d·(q − 2^(b−1))     x_max is the one of the largest size
 /// else:      d = (x_max − m) / (2^b − 1),    q = ⌊(x − m) / d + ½⌋,        x ≈ d·q + m              m is the smallest
 /// </code>
-/// With importances, scales are searched for. Byte i holds the four low bits of element i in its lower half and those of element i + 16 in its
-/// upper one; fifth bits stand in 32 bits before them.</remarks>
+/// With importances, scales are searched for. Byte i holds the four low bits of element i in its lower half and those of element i + 16 in
+/// its upper one; fifth bits stand in 32 bits before them.</remarks>
 /// <param name="bits">b, 4 or 5.</param>
 /// <param name="hasMin">Whether there is a smallest value.</param>
 internal sealed class SmallBlocks(int code, string name, int bits, bool hasMin)
