@@ -6,22 +6,24 @@ using Handbook.Models.Serving;
 
 namespace Handbook.Bench;
 
-/// <summary>What <see cref="ServeBench"/> found: tokens of a second with one client and with sixteen, and seconds to a first token alone and beside
-/// fifteen streams.</summary>
+/// <summary>What <see cref="ServeBench"/> found: tokens of a second with one client and with sixteen, and seconds to a first token alone and
+/// beside fifteen streams.</summary>
 internal sealed record ServeResult(double OneByOne, double Sixteen, double FirstAlone, double FirstBesideFifteen);
 
 /// <summary>The engine of `serve` with one client and with many.</summary>
 internal static class ServeBench
 {
-    private const int Clients = 16, Prompt = 64, New = 48, Rounds = 1, Firsts = 5;
+    private const int Clients = 16, Prompt = 64, New = 48, Rounds = 1, Firsts = 9;
 
     /// <summary>Two rows: throughput beside one-by-one, and the first token of a new client beside that of one who is alone.</summary>
     public static BenchRow[] Rows(string name, bool quick)
     {
         var runs = Enumerable.Range(0, quick ? 1 : 3).Select(_ => JsonSerializer.Deserialize<ServeResult>(
             Comparison.JsonOf(Environment.ProcessPath!, null, ["serve", "15m", "f32"])!.Value)!).ToArray();
-        return [Row(name, "tokens/s", run => (run.Sixteen, run.OneByOne), "sixteen clients against one request after another, 48 tokens each behind 64"),
-            Row($"{name}-first-token", "s", run => (run.FirstBesideFifteen, run.FirstAlone), "a new client while fifteen stream, against one who is alone")];
+        return [Row(name, "tokens/s", run => (run.Sixteen, run.OneByOne),
+                "sixteen clients against one request after another, 48 tokens each behind 64"),
+            Row($"{name}-first-token", "s", run => (run.FirstBesideFifteen, run.FirstAlone),
+                "a new client while fifteen stream, against one who is alone")];
 
         BenchRow Row(string called, string unit, Func<ServeResult, (double Ours, double Other)> of, string note) =>
             new(called, Comparison.Median(runs.Select(run => of(run).Ours)), Comparison.Median(runs.Select(run => of(run).Other)),
@@ -55,6 +57,7 @@ internal static class ServeBench
 
         double First()
         {
+            Thread.Sleep(random.Next(50));      // who comes does not wait for the end of a step
             var waited = Stopwatch.StartNew();
             var asked = Ask(2);
             asked.First.Wait();

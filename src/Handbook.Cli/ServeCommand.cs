@@ -15,20 +15,24 @@ internal static class ServeCommand
 
     private sealed class Words
     {
-        public readonly Argument<string> Model = new("model") { Description = "folder of the model; an adapter's folder means what lies below it, too" };
+        public readonly Argument<string> Model = new("model")
+        { Description = "folder of the model; an adapter's folder means what lies below it, too" };
         public readonly Option<string[]> Adapters = new("--adapter")
         {
             Description = "an adapter that is asked by a name of its own, beside the model; may be repeated",
             HelpName = "NAME=FOLDER",
             AllowMultipleArgumentsPerToken = false,
         };
-        public readonly Option<string?> Name = new("--name") { Description = "what clients call the model; without it the last part of its folder's name" };
+        public readonly Option<string?> Name = new("--name")
+        { Description = "what clients call the model; without it the last part of its folder's name" };
         public readonly Option<string> Host = new("--host")
         { Description = "address to listen on; 0.0.0.0 lets other machines in", DefaultValueFactory = _ => "127.0.0.1" };
-        public readonly Option<int> Port = new("--port") { Description = "port to listen on; 0 takes a free one", DefaultValueFactory = _ => 8000 };
+        public readonly Option<int> Port = new("--port")
+        { Description = "port to listen on; 0 takes a free one", DefaultValueFactory = _ => 8000 };
         public readonly Option<string?> Key = new("--api-key")
         { Description = $"key that clients must send; others see it in the list of processes, so rather set {KeyVariable}" };
-        public readonly Option<string?> KeyFile = new("--api-key-file") { Description = "file whose first line is the key", HelpName = "FILE" };
+        public readonly Option<string?> KeyFile = new("--api-key-file")
+        { Description = "file whose first line is the key", HelpName = "FILE" };
         public readonly Option<string[]> Origins = new("--allow-origin")
         {
             Description = "pages of this origin may ask from a browser, e.g. http://localhost:3000; may be repeated",
@@ -44,8 +48,12 @@ internal static class ServeCommand
         public readonly Option<int> Answer = new("--max-new-tokens")
         { Description = "most tokens of a chat's answer where neither the request nor the model says", DefaultValueFactory = _ => 1024 };
         public readonly Option<string?> Memory = new("--cache-memory")
-        { Description = "for keys and values of running and earlier texts, e.g. 2GB; without it a quarter of the memory", HelpName = "SIZE" };
-        public readonly Option<string> Body = new("--max-body") { Description = "largest request", DefaultValueFactory = _ => "4MB", HelpName = "SIZE" };
+        {
+            Description = "for keys and values of running and earlier texts, e.g. 2GB; without it a quarter of the memory",
+            HelpName = "SIZE"
+        };
+        public readonly Option<string> Body = new("--max-body")
+        { Description = "largest request", DefaultValueFactory = _ => "4MB", HelpName = "SIZE" };
         public readonly Option<double> Timeout = new("--timeout")
         { Description = "seconds after which a request is ended", DefaultValueFactory = _ => 600 };
         public readonly Option<double> Grace = new("--grace")
@@ -80,8 +88,8 @@ internal static class ServeCommand
                 -d '{"model": "tiny-sft", "messages": [{"role": "user", "content": "What is the opposite of cold?"}]}'
 
             Every client of OpenAI's interface does, with the address http://127.0.0.1:8000/v1: /v1/chat/completions, /v1/completions,
-            /v1/embeddings, /v1/models; streams, n, stop, seed, logprobs. The field "model" names the model, or one of its adapters. /health says that it
-            lives, /metrics what it does, for Prometheus. Ctrl-C lets running answers end, then stops.
+            /v1/embeddings, /v1/models; streams, n, stop, seed, logprobs, tools, response_format. The field "model" names the model, or one
+            of its adapters. /health says that it lives, /metrics what it does, for Prometheus. Ctrl-C lets running answers end, then stops.
             """.ReplaceLineEndings("\n")) { words.Model };
         foreach (var option in words.Options)
             command.Options.Add(option);
@@ -104,13 +112,15 @@ internal static class ServeCommand
             }, new ConsoleObserver());
         foreach (var note in models.Notes)
             Console.Error.WriteLine($"note: {note}");
-        foreach (var name in Environment.GetEnvironmentVariables().Keys.Cast<string>().Where(name => name.StartsWith("OTEL_", StringComparison.Ordinal)).Order())
+        foreach (var name in Environment.GetEnvironmentVariables().Keys.Cast<string>()
+            .Where(name => name.StartsWith("OTEL_", StringComparison.Ordinal)).Order())
             Console.Error.WriteLine($"note: {name} has no effect: OpenTelemetry is not built; /metrics has the numbers, for Prometheus");
         if (!IPAddress.IsLoopback(options.Host))
             Console.Error.WriteLine($"warning: other machines can reach {options.Host}, and what they send is not encrypted; "
                 + (options.ApiKey is null ? $"there is no key, so everybody may ask (set {KeyVariable})" : "put a proxy with TLS before it"));
         await using var server = await ApiServer.Start(models, options);
-        Console.Out.WriteLine($"{server.Address.ToString().TrimEnd('/')}/v1 serves {string.Join(", ", models.All.Select(model => model.Name))}");
+        Console.Out.WriteLine($"{server.Address.ToString().TrimEnd('/')}/v1 serves "
+            + string.Join(", ", models.All.Select(model => model.Name)));
         Console.Out.Flush();
         try
         {
@@ -130,11 +140,13 @@ internal static class ServeCommand
             throw new InputException($"--host is {args.GetValue(words.Host)}, but must be an address of this machine",
                 fix: "use 127.0.0.1 for this machine alone, 0.0.0.0 for all of its networks");
         if (args.GetValue(words.Port) is < 0 or > 65535)
-            throw new InputException($"--port is {args.GetValue(words.Port)}, but must lie between 0 and 65535", fix: "use 8000, or 0 for a free one");
+            throw new InputException($"--port is {args.GetValue(words.Port)}, but must lie between 0 and 65535",
+                fix: "use 8000, or 0 for a free one");
         foreach (var origin in args.GetValue(words.Origins) ?? [])
             if (!Uri.TryCreate(origin, UriKind.Absolute, out var uri) || uri.GetLeftPart(UriPartial.Authority) != origin)
                 throw new InputException($"--allow-origin is {origin}, but must be an origin",
-                    why: "a browser names the page's scheme, host and port, and nothing else", fix: "for example --allow-origin http://localhost:3000");
+                    why: "a browser names the page's scheme, host and port, and nothing else",
+                    fix: "for example --allow-origin http://localhost:3000");
         return new()
         {
             Host = host,

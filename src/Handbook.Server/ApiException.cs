@@ -11,8 +11,8 @@ namespace Handbook.Server;
 /// <param name="type">The kind of error, in the interface's words.</param>
 /// <param name="param">The field of the request that is wrong; null where it is none.</param>
 /// <param name="code">A word for programs; null for none.</param>
-internal sealed class ApiException(int status, string message, string type = ApiException.Invalid, string? param = null, string? code = null)
-    : Exception(message)
+internal sealed class ApiException(int status, string message, string type = ApiException.Invalid, string? param = null,
+    string? code = null) : Exception(message)
 {
     public const string Invalid = "invalid_request_error";
 
@@ -37,7 +37,8 @@ internal sealed class ApiException(int status, string message, string type = Api
         ApiException told => told,
         OperationCanceledException when hasTimedOut => new(504, "the request took longer than the server allows; ask for fewer tokens, or "
             + "start the server with a larger --timeout", "timeout"),
-        EngineBusyException busy => new(429, "too many requests wait already; try again later", "rate_limit_error", code: "rate_limit_exceeded")
+        EngineBusyException busy => new(429, "too many requests wait already; try again later", "rate_limit_error",
+            code: "rate_limit_exceeded")
         { RetryAfter = busy.RetryAfter },
         EngineStoppedException => new(503, "the server is shutting down", "server_error", code: "shutting_down"),
         TemplateException refused => new(400, $"the chat template refuses the messages: {refused.Message}", Invalid, "messages"),

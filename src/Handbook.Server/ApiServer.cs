@@ -67,7 +67,8 @@ internal sealed class ApiServer : IAsyncDisposable
             throw new InputException($"{options.Host}:{options.Port} cannot be listened on ({failure.Message.TrimEnd('.')})",
                 fix: "choose another --port (0 takes a free one), or stop the program that uses it", inner: failure);
         }
-        server.Address = new Uri(server._app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First());
+        var listening = server._app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!;
+        server.Address = new Uri(listening.Addresses.First());
         return server;
     }
 
@@ -137,8 +138,8 @@ internal sealed class ApiServer : IAsyncDisposable
                     await Send(response, ResponseJson.Write(json => Model(json, model)), cancel.Token);
                     break;
                 default:
-                    throw new ApiException(404, $"there is nothing at {(path.Length > 80 ? path[..80] + "…" : path)}; there are: /v1/chat/completions, "
-                        + "/v1/completions, /v1/embeddings, /v1/models, /health, /metrics", code: "not_found");
+                    throw new ApiException(404, $"there is nothing at {(path.Length > 80 ? path[..80] + "…" : path)}; there are: "
+                        + "/v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models, /health, /metrics", code: "not_found");
             }
         }
         catch (Exception) when (context.RequestAborted.IsCancellationRequested)
@@ -203,8 +204,8 @@ internal sealed class ApiServer : IAsyncDisposable
     private static void Require(HttpRequest request, string method)
     {
         if (!HttpMethods.Equals(request.Method, method))
-            throw new ApiException(405, $"{request.Path} is asked with {method}, not with {(request.Method.Length > 20 ? "that" : request.Method)}",
-                code: "method_not_allowed");
+            throw new ApiException(405, $"{request.Path} is asked with {method}, not with "
+                + (request.Method.Length > 20 ? "that" : request.Method), code: "method_not_allowed");
     }
 
     private async Task<RequestBody> Body(HttpRequest request, CancellationToken cancel)
@@ -212,7 +213,8 @@ internal sealed class ApiServer : IAsyncDisposable
         Require(request, HttpMethods.Post);
         // Another type than this is what a page of somebody else's may send from a browser without asking.
         if (request.ContentType?.Split(';')[0].Trim().Equals("application/json", StringComparison.OrdinalIgnoreCase) != true)
-            throw new ApiException(415, "the request must have the header `Content-Type: application/json`", code: "unsupported_media_type");
+            throw new ApiException(415, "the request must have the header `Content-Type: application/json`",
+                code: "unsupported_media_type");
         if (request.ContentLength > _options.MaxBody)
             throw TooLarge();
         using var bytes = new MemoryStream();
@@ -229,7 +231,8 @@ internal sealed class ApiServer : IAsyncDisposable
     private ApiException TooLarge() =>
         new(413, $"the request is larger than {Size.Of(_options.MaxBody)} (--max-body)", code: "request_too_large");
 
-    /// <summary>A page of somebody else's may give its own name this machine's address: without a key, only this machine's names count.</summary>
+    /// <summary>A page of somebody else's may give its own name this machine's address: without a key, only this machine's names
+    /// count.</summary>
     private void RequireHost(HttpRequest request)
     {
         if (_key is null && IPAddress.IsLoopback(_options.Host) && !(request.Host.Host == "localhost"

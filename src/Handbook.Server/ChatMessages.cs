@@ -29,7 +29,8 @@ internal static class ChatMessages
         var role = message.TryGetProperty("role", out var said) ? RequestBody.TextOf(said, $"{path}.role")
             : throw ApiException.Bad($"{path}.role", $"{path}.role is missing");
         if (!s_roles.Contains(role))
-            throw ApiException.Bad($"{path}.role", $"{path}.role is {RequestBody.Shown(said)}, but must be one of {string.Join(", ", s_roles)}");
+            throw ApiException.Bad($"{path}.role", $"{path}.role is {RequestBody.Shown(said)}, but must be one of "
+                + string.Join(", ", s_roles));
         var turn = new JsonObject { ["role"] = role == "developer" ? "system" : role };
         var calls = false;
         foreach (var field in message.EnumerateObject())
@@ -73,8 +74,8 @@ internal static class ChatMessages
             var kind = part.ValueKind == JsonValueKind.Object && part.TryGetProperty("type", out var type)
                 ? RequestBody.TextOf(type, $"{path}[{i}].type") : "";
             return kind == "text" && part.TryGetProperty("text", out var text) ? RequestBody.TextOf(text, $"{path}[{i}].text")
-                : throw ApiException.Bad($"{path}[{i}]", $"{path}[{i}] is {(kind == "" ? "no part" : $"a part of the type {kind}")}, but only "
-                    + "parts of the type text can be read", "unsupported_parameter");
+                : throw ApiException.Bad($"{path}[{i}]", $"{path}[{i}] is {(kind == "" ? "no part" : $"a part of the type {kind}")}, but "
+                    + "only parts of the type text can be read", "unsupported_parameter");
         }));
     }
 

@@ -32,8 +32,8 @@ internal sealed partial record ChatTools(IReadOnlyList<Tool> Tools, JsonElement?
         if (word is not ("auto" or "required" or "function"))
             throw body.Wrong("tool_choice", "must be none, auto, required, or an object that names a function");
         if (model.Tools is not { } form || !model.IsTold(list))
-            throw body.Wrong("tools", $"cannot be told to {model.Name}: its chat template has no place for them, or shows calls in a form that is "
-                + "not known here (<tool_call>, [TOOL_CALLS], or Llama 3's JSON)", "unsupported_parameter");
+            throw body.Wrong("tools", $"cannot be told to {model.Name}: its chat template has no place for them, or shows calls in a form "
+                + "that is not known here (<tool_call>, [TOOL_CALLS], or Llama 3's JSON)", "unsupported_parameter");
         var taken = tools.Select((tool, i) => (Tool: tool, Path: $"tools[{i}].function.parameters")).ToArray();
         if (word == "function")
         {
@@ -44,8 +44,8 @@ internal sealed partial record ChatTools(IReadOnlyList<Tool> Tools, JsonElement?
             if (taken.Length == 0)
                 throw body.Wrong("tool_choice", $"names {(name.Length > 64 ? name[..64] + "…" : name)}, which is none of the tools");
         }
-        return new(tools, list.Clone(), word == "auto" ? null : model.Grammar($"call {word} {JsonSerializer.Serialize(taken.Select(one => one.Tool))}",
-            () => form.OneOf(taken)), several);
+        return new(tools, list.Clone(), word == "auto" ? null
+            : model.Grammar($"call {word} {JsonSerializer.Serialize(taken.Select(one => one.Tool))}", () => form.OneOf(taken)), several);
     }
 
     private static Tool One(JsonElement tool, string path)
@@ -59,12 +59,14 @@ internal sealed partial record ChatTools(IReadOnlyList<Tool> Tools, JsonElement?
         if (!Name().IsMatch(name))
             throw ApiException.Bad($"{path}.function.name", $"{path}.function.name may have letters, digits, _ and - , at most 64");
         if (function.TryGetProperty("strict", out var strict) && strict.ValueKind == JsonValueKind.True)
-            throw ApiException.Bad($"{path}.function.strict", $"{path}.function.strict is true, but only calls that tool_choice asks for are held to "
-                + "a schema; leave it out", "unsupported_parameter");
+            throw ApiException.Bad($"{path}.function.strict", $"{path}.function.strict is true, but only calls that tool_choice asks for are "
+                + "held to a schema; leave it out", "unsupported_parameter");
         foreach (var field in function.EnumerateObject())
             if (field.Name is not ("name" or "description" or "parameters" or "strict"))
-                throw ApiException.Bad($"{path}.function.{field.Name}", $"{path}.function.{field.Name} is not known here", "unknown_parameter");
-        return new(name, function.TryGetProperty("parameters", out var parameters) && parameters.ValueKind != JsonValueKind.Null ? parameters.Clone() : null);
+                throw ApiException.Bad($"{path}.function.{field.Name}", $"{path}.function.{field.Name} is not known here",
+                    "unknown_parameter");
+        return new(name, function.TryGetProperty("parameters", out var parameters) && parameters.ValueKind != JsonValueKind.Null
+            ? parameters.Clone() : null);
     }
 
     [GeneratedRegex(@"\A[A-Za-z0-9_-]{1,64}\z")]

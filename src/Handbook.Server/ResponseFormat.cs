@@ -34,7 +34,8 @@ internal static class ResponseFormat
                 format.Finish();
                 return model.Grammar($"schema {schema.GetRawText()}", () => SchemaGrammar.Of(schema, $"{Key}.json_schema.schema"));
             default:
-                throw format.Wrong("type", $"is {(type.Length > 40 ? type[..40] + "…" : type)}, but must be text, json_object or json_schema");
+                throw format.Wrong("type", $"is {(type.Length > 40 ? type[..40] + "…" : type)}, but must be text, json_object or "
+                    + "json_schema");
         }
     }
 }

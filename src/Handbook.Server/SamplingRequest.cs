@@ -91,8 +91,8 @@ internal sealed record SamplingRequest
             throw ApiException.Bad(param, $"the prompt has {prompt.Length} tokens, but the model's window is {Model.Window}, answer "
                 + "included; shorten the prompt", "context_length_exceeded");
         if (Length > room)
-            throw ApiException.Bad(param, $"the prompt has {prompt.Length} tokens and the answer may have {Length}, together more than the "
-                + $"model's window of {Model.Window}; ask for at most {room}, or shorten the prompt", "context_length_exceeded");
+            throw ApiException.Bad(param, $"the prompt has {prompt.Length} tokens and the answer may have {Length}, together more than "
+                + $"the model's window of {Model.Window}; ask for at most {room}, or shorten the prompt", "context_length_exceeded");
         return new()
         {
             Sampling = Sampling with { MaxNewTokens = Length ?? (int)Math.Min(room, Model.Defaults.MaxNewTokens ?? unasked) },

@@ -22,13 +22,14 @@ internal sealed class ServedChats(ServedModels models, ServerOptions options)
         var wanted = ChatTools.Read(body, model);
         var format = ResponseFormat.Read(body, model);
         if (format is not null && wanted.Tools.Count > 0)
-            throw body.Wrong("response_format", "stands beside tools, but an answer is either a call or of a format; leave one of them out");
+            throw body.Wrong("response_format", "stands beside tools, but an answer is either a call or of a format; leave one of them "
+                + "out");
         var inputs = Inputs(body, wanted);
         Refuse(body);
         body.Finish();
         if (!model.Prompts.CanChat)
-            throw ApiException.Bad("model", $"{model.Name} has no chat template: it has not learned to tell the turns of a conversation apart; "
-                + "let it go on from a text with /v1/completions");
+            throw ApiException.Bad("model", $"{model.Name} has no chat template: it has not learned to tell the turns of a conversation "
+                + "apart; let it go on from a text with /v1/completions");
         var prompt = model.Prompts.EncodeChat(messages, inputs);
         var settings = request.For(prompt, options.DefaultAnswer, "messages");
         var grammar = wanted.Forced ?? format;
@@ -65,8 +66,8 @@ internal sealed class ServedChats(ServedModels models, ServerOptions options)
     {
         body.Refuse("store", "nothing is stored here", value => value.ValueKind == JsonValueKind.False);
         body.Refuse("modalities", "only texts are answered", value => value.GetRawText() is "[\"text\"]");
-        foreach (var key in (ReadOnlySpan<string>)["functions", "function_call", "audio", "prediction", "reasoning_effort", "web_search_options",
-            "verbosity"])
+        foreach (var key in (ReadOnlySpan<string>)["functions", "function_call", "audio", "prediction", "reasoning_effort",
+            "web_search_options", "verbosity"])
             body.Refuse(key, "it is not offered here");
     }
 
@@ -119,8 +120,8 @@ internal sealed class ServedChats(ServedModels models, ServerOptions options)
         json.WriteEndArray();
     }
 
-    private static async Task Stream(EventStream events, AnswerRun run, SamplingRequest request, AnswerSettings settings, string id, long created,
-        RequestClock clock, CancellationToken cancel)
+    private static async Task Stream(EventStream events, AnswerRun run, SamplingRequest request, AnswerSettings settings, string id,
+        long created, RequestClock clock, CancellationToken cancel)
     {
         var (begun, called) = (new bool[settings.Count], new int[settings.Count]);
         await ApiServer.Streaming(events, async () =>

@@ -18,10 +18,12 @@ internal sealed class ServedCompletions(ServedModels models, ServerOptions optio
         var model = request.Model;
         var prompts = TokenInput.Read(body, "prompt", model, options.MaxAnswers);
         if (prompts.Count * request.Count > options.MaxAnswers)
-            throw body.Wrong("n", $"is {request.Count} with {prompts.Count} prompts, but at most {options.MaxAnswers} answers are given at once");
+            throw body.Wrong("n", $"is {request.Count} with {prompts.Count} prompts, but at most {options.MaxAnswers} answers are given at "
+                + "once");
         var top = body.Whole("logprobs", 0, 5);
         body.Refuse("echo", "prompts are not repeated here", value => value.ValueKind == JsonValueKind.False);
-        body.Refuse("suffix", "texts are only continued at their end", value => value.ValueKind == JsonValueKind.String && value.ValueEquals(""));
+        body.Refuse("suffix", "texts are only continued at their end",
+            value => value.ValueKind == JsonValueKind.String && value.ValueEquals(""));
         body.Refuse("best_of", "every answer that is drawn is given; use n",
             value => value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var best) && best == request.Count);
         body.Finish();
@@ -44,8 +46,8 @@ internal sealed class ServedCompletions(ServedModels models, ServerOptions optio
                 var answers = new List<Collected>();
                 foreach (var run in runs)
                     answers.AddRange(await Collected.Of(run, request.Count, clock, cancel));
-                await ApiServer.Send(response, ResponseJson.Write(json => Write(json, runs, answers, request, top is not null, id, created)),
-                    cancel);
+                await ApiServer.Send(response,
+                    ResponseJson.Write(json => Write(json, runs, answers, request, top is not null, id, created)), cancel);
             }
         }
         catch
@@ -55,8 +57,8 @@ internal sealed class ServedCompletions(ServedModels models, ServerOptions optio
         }
     }
 
-    private static void Write(Utf8JsonWriter json, AnswerRun[] runs, List<Collected> answers, SamplingRequest request, bool logProbs, string id,
-        long created)
+    private static void Write(Utf8JsonWriter json, AnswerRun[] runs, List<Collected> answers, SamplingRequest request, bool logProbs,
+        string id, long created)
     {
         json.WriteStartObject();
         json.Head(id, Kind, created, request.Model.Name);

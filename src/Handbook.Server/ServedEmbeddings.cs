@@ -24,8 +24,9 @@ internal sealed class ServedEmbeddings(ServedModels models, ServerOptions option
             "base64" => true,
             var other => throw body.Wrong("encoding_format", $"is {other}, but must be float or base64"),
         };
-        body.Refuse("dimensions", $"the vectors of this model have {model.Network.Config.HiddenSize} numbers, and were not trained to be cut",
-            value => value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var size) && size == model.Network.Config.HiddenSize);
+        var width = model.Network.Config.HiddenSize;
+        body.Refuse("dimensions", $"the vectors of this model have {width} numbers, and were not trained to be cut",
+            value => value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var size) && size == width);
         body.Finish();
         foreach (var (i, text) in texts.Index())
             if (text.Length == 0 || text.Length > model.Window)
@@ -38,7 +39,8 @@ internal sealed class ServedEmbeddings(ServedModels models, ServerOptions option
             vectors.Add(await models.Engine.Run(() => Embed(model.Network, text, options.Pooling)));
         }
         clock.Heard();
-        await ApiServer.Send(response, ResponseJson.Write(json => Write(json, model, vectors, base64, texts.Sum(text => text.Length))), cancel);
+        var tokens = texts.Sum(text => text.Length);
+        await ApiServer.Send(response, ResponseJson.Write(json => Write(json, model, vectors, base64, tokens)), cancel);
     }
 
     private static float[] Embed(Decoder network, int[] text, Pooling pooling)

@@ -46,7 +46,8 @@ internal sealed class ServerMetrics
         var text = new StringBuilder();
         Head("handbook_http_requests_total", "counter", "Requests by endpoint and status.");
         foreach (var ((endpoint, status), count) in _requests.OrderBy(pair => pair.Key))
-            text.Append(CultureInfo.InvariantCulture, $"handbook_http_requests_total{{endpoint=\"{endpoint}\",status=\"{status}\"}} {count}\n");
+            text.Append(CultureInfo.InvariantCulture,
+                $"handbook_http_requests_total{{endpoint=\"{endpoint}\",status=\"{status}\"}} {count}\n");
         One("handbook_requests_taken_total", "counter", "Requests that the engine took.", engine.Requests);
         One("handbook_requests_refused_total", "counter", "Requests that were refused because too many waited.", engine.Refused);
         One("handbook_requests_waiting", "gauge", "Requests that wait.", engine.Waiting);

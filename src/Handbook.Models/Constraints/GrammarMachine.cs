@@ -1,6 +1,7 @@
 namespace Handbook.Models.Constraints;
 
-/// <summary>Follows a grammar byte by byte: a state is the set of all ways in which what came so far can go on, and states are made once.</summary>
+/// <summary>Follows a grammar byte by byte: a state is the set of all ways in which what came so far can go on, and states are made
+/// once.</summary>
 /// <remarks>A way is a stack of the parts that are still to come. Grammars whose rules begin with themselves have no end here; those of
 /// JSON do not. One thread at a time.</remarks>
 internal sealed class GrammarMachine

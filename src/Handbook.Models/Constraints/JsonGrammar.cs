@@ -13,7 +13,8 @@ internal static class JsonGrammar
         Grammar.Of(Grammar.Text("\n"), Grammar.Times(Grammar.Any("  "), 0, 32)));
 
     /// <summary>A character of a string that stands for itself, but quote and backslash.</summary>
-    public static Grammar Plain { get; } = Grammar.Or([new Grammar.Bytes(UInt256.Of(0x20, 0x7F).Without((byte)'"').Without((byte)'\\')), .. Wide()]);
+    public static Grammar Plain { get; } =
+        Grammar.Or([new Grammar.Bytes(UInt256.Of(0x20, 0x7F).Without((byte)'"').Without((byte)'\\')), .. Wide()]);
 
     /// <summary>A character of a string, written in any way.</summary>
     public static Grammar Character { get; } = Grammar.Or(Plain, Grammar.Of(Grammar.Text("\\"), Grammar.Or(
@@ -49,14 +50,16 @@ internal static class JsonGrammar
     public static Grammar Value => s_any.Value;
 
     /// <summary>A string of some characters.</summary>
-    public static Grammar Text(int least, int? most) => Grammar.Of(Grammar.Text("\""), Grammar.Times(Character, least, most), Grammar.Text("\""));
+    public static Grammar Text(int least, int? most) =>
+        Grammar.Of(Grammar.Text("\""), Grammar.Times(Character, least, most), Grammar.Text("\""));
 
     /// <summary>Values between brackets, with commas.</summary>
     public static Grammar Listed(Grammar item, int least, int? most)
     {
         var more = Grammar.Of(Space, Grammar.Text(","), Space, item);
         var some = most == 0 ? Grammar.Empty : Grammar.Of(item, Grammar.Times(more, Math.Max(least - 1, 0), most - 1));
-        return Grammar.Of(Grammar.Text("["), Space, least == 0 ? Grammar.Maybe(Grammar.Of(some, Space)) : Grammar.Of(some, Space), Grammar.Text("]"));
+        some = Grammar.Of(some, Space);
+        return Grammar.Of(Grammar.Text("["), Space, least == 0 ? Grammar.Maybe(some) : some, Grammar.Text("]"));
     }
 
     /// <summary>A key and its value.</summary>
@@ -68,7 +71,8 @@ internal static class JsonGrammar
     /// <summary>The name of a property.</summary>
     public static Grammar Name(string name) => Grammar.Text(JsonSerializer.Serialize(name, s_readable));
 
-    private static readonly JsonSerializerOptions s_readable = new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    private static readonly JsonSerializerOptions s_readable =
+        new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     private static (Grammar Object, Grammar Value) MakeAny()
     {

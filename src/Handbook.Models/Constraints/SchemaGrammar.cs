@@ -18,8 +18,8 @@ internal sealed class SchemaGrammar
     private const int MostNumbers = 1000;
 
     // They say something of the schema, and nothing of the value.
-    private static readonly string[] s_remarks = ["$schema", "$id", "$comment", "$anchor", "title", "description", "default", "examples", "deprecated",
-        "readOnly", "writeOnly", "$defs", "definitions", "strict"];
+    private static readonly string[] s_remarks = ["$schema", "$id", "$comment", "$anchor", "title", "description", "default", "examples",
+        "deprecated", "readOnly", "writeOnly", "$defs", "definitions", "strict"];
 
     private static readonly string[] s_kinds = ["object", "array", "string", "number", "integer", "boolean", "null"];
 
@@ -56,7 +56,8 @@ internal sealed class SchemaGrammar
         var type = schema.GetProperty("type");
         if (type.ValueKind == JsonValueKind.String)
             return Typed(type.GetString()!, schema, keys, path, depth);
-        if (type.ValueKind != JsonValueKind.Array || type.GetArrayLength() == 0 || type.EnumerateArray().Any(one => one.ValueKind != JsonValueKind.String))
+        if (type.ValueKind != JsonValueKind.Array || type.GetArrayLength() == 0
+            || type.EnumerateArray().Any(one => one.ValueKind != JsonValueKind.String))
             throw Wrong($"{path}.type", "must be a word or a list of words", $"the words are {string.Join(", ", s_kinds)}");
         string[] kinds = [.. type.EnumerateArray().Select(one => one.GetString()!)];
         if (keys.FirstOrDefault(key => !kinds.Any(kind => KeysOf(kind).Contains(key))) is { } strange)
@@ -64,8 +65,8 @@ internal sealed class SchemaGrammar
         return Grammar.Or([.. kinds.Select(kind => Typed(kind, schema, [.. keys.Intersect(KeysOf(kind))], path, depth))]);
     }
 
-    private static Grammar Alone(IEnumerable<string> others, string path, string key, Grammar grammar) => others.FirstOrDefault() is { } other
-        ? throw Wrong($"{path}.{other}", $"stands beside {key}", $"write either of them, {key} inside anyOf if need be") : grammar;
+    private static Grammar Alone(IEnumerable<string> others, string path, string key, Grammar grammar) =>
+        others.FirstOrDefault() is { } other ? throw Wrong($"{path}.{other}", $"stands beside {key}", $"write either of them, {key} inside anyOf if need be") : grammar;
 
     private static string[] KeysOf(string kind) => kind switch
     {
@@ -104,8 +105,8 @@ internal sealed class SchemaGrammar
             throw Wrong(path, $"is {name.GetRawText()}", "name a part of the same schema, such as #/$defs/item");
         var at = _root;
         foreach (var part in text.Split('/')[1..])
-            if (at.ValueKind != JsonValueKind.Object
-                || !at.TryGetProperty(Uri.UnescapeDataString(part).Replace("~1", "/", StringComparison.Ordinal).Replace("~0", "~", StringComparison.Ordinal), out at))
+            if (at.ValueKind != JsonValueKind.Object || !at.TryGetProperty(Uri.UnescapeDataString(part)
+                .Replace("~1", "/", StringComparison.Ordinal).Replace("~0", "~", StringComparison.Ordinal), out at))
                 throw Wrong(path, $"is {text}, which is not there", "name a part of the same schema, such as #/$defs/item");
         _named[text] = rule = new();
         rule.Body = Value(at, text, 0);
@@ -116,8 +117,10 @@ internal sealed class SchemaGrammar
         return rule;
     }
 
-    private static Grammar Enumerated(JsonElement values, string path) => values.ValueKind == JsonValueKind.Array && values.GetArrayLength() > 0
-        ? Grammar.Or([.. values.EnumerateArray().Select(JsonGrammar.Constant)]) : throw Wrong(path, "must be a list of values", "name at least one");
+    private static Grammar Enumerated(JsonElement values, string path) =>
+        values.ValueKind == JsonValueKind.Array && values.GetArrayLength() > 0
+            ? Grammar.Or([.. values.EnumerateArray().Select(JsonGrammar.Constant)])
+            : throw Wrong(path, "must be a list of values", "name at least one");
 
     private Grammar Several(JsonElement schemas, string path, string key, int depth)
     {
@@ -130,25 +133,28 @@ internal sealed class SchemaGrammar
 
     private Grammar Object(JsonElement schema, string path, int depth)
     {
-        var properties = schema.TryGetProperty("properties", out var given) ? given.ValueKind == JsonValueKind.Object ? given.EnumerateObject().ToArray()
-            : throw Wrong($"{path}.properties", "must be an object of schemas", "leave it out for none") : [];
-        var required = schema.TryGetProperty("required", out var names) ? names.ValueKind == JsonValueKind.Array
-            && names.EnumerateArray().All(name => name.ValueKind == JsonValueKind.String) ? names.EnumerateArray().Select(name => name.GetString()!).ToHashSet()
-            : throw Wrong($"{path}.required", "must be a list of names", "leave it out for none") : [];
+        var properties = !schema.TryGetProperty("properties", out var given) ? []
+            : given.ValueKind == JsonValueKind.Object ? given.EnumerateObject().ToArray()
+            : throw Wrong($"{path}.properties", "must be an object of schemas", "leave it out for none");
+        var required = !schema.TryGetProperty("required", out var names) ? []
+            : names.ValueKind == JsonValueKind.Array && names.EnumerateArray().All(name => name.ValueKind == JsonValueKind.String)
+                ? names.EnumerateArray().Select(name => name.GetString()!).ToHashSet()
+                : throw Wrong($"{path}.required", "must be a list of names", "leave it out for none");
         if (required.Except(properties.Select(property => property.Name)).FirstOrDefault() is { } missing)
             throw Wrong($"{path}.required", $"names {missing}, which is not among the properties", "describe it there");
-        var further = schema.TryGetProperty("additionalProperties", out var rest) ? rest.ValueKind == JsonValueKind.False ? null
-            : Value(rest, $"{path}.additionalProperties", depth + 1) : null;
+        var further = !schema.TryGetProperty("additionalProperties", out var rest) || rest.ValueKind == JsonValueKind.False ? null
+            : Value(rest, $"{path}.additionalProperties", depth + 1);
         if (properties.Length == 0 && rest.ValueKind is JsonValueKind.Undefined or JsonValueKind.True && required.Count == 0)
             return JsonGrammar.Object;
         var comma = Grammar.Of(JsonGrammar.Space, Grammar.Text(","), JsonGrammar.Space);
         var more = further is null ? null : JsonGrammar.Pair(OtherName([.. properties.Select(property => property.Name)]), further);
         // From the last to the first: what may come where no property came yet, and where one did.
-        var (first, next) = (more is null ? Grammar.Empty : Grammar.Maybe(Grammar.Of(more, Grammar.Times(Grammar.Of(comma, more), 0, null))),
-            more is null ? Grammar.Empty : Grammar.Times(Grammar.Of(comma, more), 0, null));
+        var next = more is null ? Grammar.Empty : Grammar.Times(Grammar.Of(comma, more), 0, null);
+        var first = more is null ? Grammar.Empty : Grammar.Maybe(Grammar.Of(more, next));
         foreach (var property in properties.Reverse())
         {
-            var pair = JsonGrammar.Pair(JsonGrammar.Name(property.Name), Value(property.Value, $"{path}.properties.{property.Name}", depth + 1));
+            var pair = JsonGrammar.Pair(JsonGrammar.Name(property.Name),
+                Value(property.Value, $"{path}.properties.{property.Name}", depth + 1));
             var (came, follows) = (Grammar.Of(pair, next), Grammar.Of(comma, pair, next));
             (first, next) = required.Contains(property.Name) ? (came, follows) : (Grammar.Or(came, first), Grammar.Or(follows, next));
         }
@@ -185,10 +191,12 @@ internal sealed class SchemaGrammar
         if (most < least)
             throw Wrong($"{path}.maxItems", $"is {most}, and minItems is {least}", "use a larger one");
         if (!schema.TryGetProperty("prefixItems", out var prefix))
-            return JsonGrammar.Listed(schema.TryGetProperty("items", out var items) ? Value(items, $"{path}.items", depth + 1) : JsonGrammar.Value, least, most);
-        if (prefix.ValueKind != JsonValueKind.Array || prefix.GetArrayLength() == 0 || schema.TryGetProperty("minItems", out _)
-            || schema.TryGetProperty("maxItems", out _) || schema.TryGetProperty("items", out var rest) && rest.ValueKind != JsonValueKind.False)
-            throw Wrong($"{path}.prefixItems", "must be a list of schemas, beside nothing but items: false", "leave minItems and maxItems out");
+            return JsonGrammar.Listed(schema.TryGetProperty("items", out var items) ? Value(items, $"{path}.items", depth + 1)
+                : JsonGrammar.Value, least, most);
+        var isOpen = schema.TryGetProperty("items", out var rest) && rest.ValueKind != JsonValueKind.False;
+        if (isOpen || least > 0 || most is not null || prefix.ValueKind != JsonValueKind.Array || prefix.GetArrayLength() == 0)
+            throw Wrong($"{path}.prefixItems", "must be a list of schemas, beside nothing but items: false",
+                "leave minItems and maxItems out");
         var comma = Grammar.Of(JsonGrammar.Space, Grammar.Text(","), JsonGrammar.Space);
         return Grammar.Of([Grammar.Text("["), JsonGrammar.Space, .. prefix.EnumerateArray().SelectMany((one, i) =>
             (Grammar[])[i == 0 ? Grammar.Empty : comma, Value(one, $"{path}.prefixItems[{i}]", depth + 1)]), JsonGrammar.Space, Grammar.Text("]")]);
@@ -208,16 +216,17 @@ internal sealed class SchemaGrammar
         var date = Grammar.Of(Grammar.Times(digit, 4, 4), Grammar.Text("-"), Grammar.Or(Grammar.Of(Grammar.Text("0"), Grammar.Any("19")),
             Grammar.Of(Grammar.Text("1"), Grammar.Any("02"))), Grammar.Text("-"), Grammar.Or(Grammar.Of(Grammar.Text("0"), Grammar.Any("19")),
             Grammar.Of(Grammar.Text("1"), digit), Grammar.Of(Grammar.Text("2"), Grammar.Any("08"))));
-        var clock = Grammar.Of(Grammar.Or(Grammar.Of(Grammar.Any("01"), digit), Grammar.Of(Grammar.Text("2"), Grammar.Any("03"))), Grammar.Text(":"),
-            Grammar.Any("05"), digit, Grammar.Text(":"), Grammar.Any("05"), digit, Grammar.Text("Z"));
+        var clock = Grammar.Of(Grammar.Or(Grammar.Of(Grammar.Any("01"), digit), Grammar.Of(Grammar.Text("2"), Grammar.Any("03"))),
+            Grammar.Text(":"), Grammar.Any("05"), digit, Grammar.Text(":"), Grammar.Any("05"), digit, Grammar.Text("Z"));
         var body = (format.ValueKind == JsonValueKind.String ? format.GetString() : null) switch
         {
             "date" => date,
             "time" => clock,
             "date-time" => Grammar.Of(date, Grammar.Text("T"), clock),
-            "uuid" => Grammar.Of(Grammar.Times(hex, 8, 8), Grammar.Text("-"), Grammar.Times(hex, 4, 4), Grammar.Text("-"), Grammar.Times(hex, 4, 4),
-                Grammar.Text("-"), Grammar.Times(hex, 4, 4), Grammar.Text("-"), Grammar.Times(hex, 12, 12)),
-            _ => throw Wrong($"{path}.format", $"is {format.GetRawText()}, which is not built", "use date, time, date-time or uuid, or leave it out"),
+            "uuid" => Grammar.Of(Grammar.Times(hex, 8, 8), Grammar.Times(Grammar.Of(Grammar.Text("-"), Grammar.Times(hex, 4, 4)), 3, 3),
+                Grammar.Text("-"), Grammar.Times(hex, 12, 12)),
+            _ => throw Wrong($"{path}.format", $"is {format.GetRawText()}, which is not built",
+                "use date, time, date-time or uuid, or leave it out"),
         };
         return Grammar.Of(Grammar.Text("\""), body, Grammar.Text("\""));
     }
@@ -233,7 +242,8 @@ internal sealed class SchemaGrammar
         if (least is null || most is null || most - least is < 0 or >= MostNumbers)
             throw Wrong($"{path}.{(least is null ? "maximum" : "minimum")}", "is built for 0 and 1 alone, or with a maximum at most "
                 + $"{MostNumbers} numbers above", "leave it out, or name the other bound");
-        return Grammar.Or([.. Enumerable.Range(0, (int)(most - least).Value + 1).Select(i => Grammar.Text((least.Value + i).ToString(CultureInfo.InvariantCulture)))]);
+        return Grammar.Or([.. Enumerable.Range(0, (int)(most - least).Value + 1)
+            .Select(i => Grammar.Text((least.Value + i).ToString(CultureInfo.InvariantCulture)))]);
     }
 
     private static Grammar NotNegative(JsonElement least, string path) => least.ValueKind == JsonValueKind.Number && least.GetDouble() == 0
@@ -248,8 +258,9 @@ internal sealed class SchemaGrammar
         : value.ValueKind == JsonValueKind.Number && value.TryGetInt64(out var bound) && bound is > -1L << 52 and < 1L << 52 ? bound
         : throw Wrong($"{path}.{key}", $"is {value.GetRawText()}", "use a whole number");
 
-    private static InputException Unbuilt(string path, string key) => Wrong($"{path}.{key}", "is not built here", "leave it out; built are type, properties, "
-        + "required, additionalProperties, items, prefixItems, minItems, maxItems, minLength, maxLength, format, enum, const, anyOf, $ref, and bounds of integers");
+    private static InputException Unbuilt(string path, string key) => Wrong($"{path}.{key}", "is not built here", "leave it out; built are "
+        + "type, properties, required, additionalProperties, items, prefixItems, minItems, maxItems, minLength, maxLength, format, enum, "
+        + "const, anyOf, $ref, and bounds of integers");
 
     private static InputException Wrong(string path, string what, string fix) => new($"{path} {what}", fix: fix) { Key = path };
 }

@@ -5,8 +5,9 @@ namespace Handbook.Models.Generation;
 
 /// <summary>Draws the next token of one answer.</summary>
 /// <remarks>
-/// Order: repetition penalty, presence and frequency penalty, biases, constraint, temperature, top-k, top-p, min-p, draw. The draws come from SplitMix64 over (seed, stream), so an answer does
-/// not depend on which others are in the batch. The vocabulary is never sorted: <see cref="DrawScratch.Select"/>.
+/// Order: repetition penalty, presence and frequency penalty, biases, constraint, temperature, top-k, top-p, min-p, draw. The draws come
+/// from SplitMix64 over (seed, stream), so an answer does not depend on which others are in the batch. The vocabulary is never sorted:
+/// <see cref="DrawScratch.Select"/>.
 /// </remarks>
 internal sealed class Sampler(SamplingOptions options, long stream, IEnumerable<int> prompt, ITokenConstraint? constraint = null)
 {
@@ -17,8 +18,8 @@ internal sealed class Sampler(SamplingOptions options, long stream, IEnumerable<
 
     private readonly HashSet<int> _seen = options.RepetitionPenalty == 1 ? [] : [.. prompt];
     private readonly Dictionary<int, int> _said = [];
-    private readonly bool _plain = options.RepetitionPenalty == 1 && options is { PresencePenalty: 0, FrequencyPenalty: 0, LogitBias.Count: 0 }
-        && constraint is null;
+    private readonly bool _plain = constraint is null
+        && options is { RepetitionPenalty: 1, PresencePenalty: 0, FrequencyPenalty: 0, LogitBias.Count: 0 };
     private SplitMix _random = new(SplitMix.Mix(SplitMix.Mix((ulong)options.Seed) ^ (ulong)stream));
 
     /// <param name="logits">[V].</param>

@@ -4,8 +4,8 @@ using Handbook.Models.Generation;
 
 namespace Handbook.Models.Serving;
 
-/// <summary>Answers many clients with one thread: requests join and leave between two tokens, and what they begin with in common is computed
-/// once.</summary>
+/// <summary>Answers many clients with one thread: requests join and leave between two tokens, and what they begin with in common is
+/// computed once.</summary>
 /// <remarks>
 /// Every answer has the bits that it would have alone: the products of a row do not depend on the rows beside it, nor on how its prompt was
 /// cut or where its beginning came from. Requests are begun in the order in which they came. A request is begun when the keys and values
@@ -104,11 +104,11 @@ internal sealed class AnswerEngine : IDisposable
         if (request.Tokens.Length == 0)
             throw new InputException("the prompt has no token", fix: "write a prompt");
         if (request.Tokens.Length > config.GreatestLength)
-            throw new InputException($"the prompt has {request.Tokens.Length} tokens, but the model has {config.GreatestLength} learned positions",
-                fix: "shorten the prompt");
+            throw new InputException($"the prompt has {request.Tokens.Length} tokens, but the model has {config.GreatestLength} learned "
+                + "positions", fix: "shorten the prompt");
         if (Array.Find(request.Tokens, token => (uint)token >= (uint)config.VocabularySize) is var strange and not 0)
-            throw new InputException($"the prompt has the token id {strange}, but the model's vocabulary has {config.VocabularySize} entries",
-                fix: "use the model's own tokenizer");
+            throw new InputException($"the prompt has the token id {strange}, but the model's vocabulary has {config.VocabularySize} "
+                + "entries", fix: "use the model's own tokenizer");
         if (Need(request).First is var need && need > _options.CacheBytes)
             throw new InputException($"the prompt of {request.Tokens.Length} tokens and an answer of {request.Sampling.MaxNewTokens} need "
                 + $"{Size.Of(need)} of keys and values, but there are {Size.Of(_options.CacheBytes)}",

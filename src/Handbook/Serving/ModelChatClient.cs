@@ -194,7 +194,8 @@ public sealed class ModelChatClient : IChatClient
             return (all, json, null);
         var taken = all.Where(tool => required.RequiredFunctionName is null || tool.Name == required.RequiredFunctionName)
             .Select(tool => (tool, $"the parameters of {tool.Name}")).ToArray();
-        return taken.Length > 0 ? (all, json, model.Grammar($"call {JsonSerializer.Serialize(taken.Select(one => one.tool))}", () => form.OneOf(taken)))
+        return taken.Length > 0
+            ? (all, json, model.Grammar($"call {JsonSerializer.Serialize(taken.Select(one => one.tool))}", () => form.OneOf(taken)))
             : throw new InputException($"ChatOptions.ToolMode names {required.RequiredFunctionName}, which is none of the tools", fix: "add it");
     }
 

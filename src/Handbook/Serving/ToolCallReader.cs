@@ -77,14 +77,15 @@ internal sealed class ToolCallReader(ToolForm form, bool several)
     private int LlamaStart()
     {
         var start = _held.TrimStart();
-        return !_hasSaid && (start.StartsWith('{') || start.StartsWith("<|python_tag|>", StringComparison.Ordinal)) ? _held.Length - start.Length : -1;
+        return !_hasSaid && (start.StartsWith('{') || start.StartsWith(ToolForm.PythonTag, StringComparison.Ordinal))
+            ? _held.Length - start.Length : -1;
     }
 
     /// <summary>Letters at the end with which a call may begin, with white space before it.</summary>
     private int Begun()
     {
         if (form == ToolForm.Llama)
-            return !_hasSaid && (_held.Trim().Length == 0 || "<|python_tag|>".StartsWith(_held.TrimStart(), StringComparison.Ordinal)) ? _held.Length : 0;
+            return !_hasSaid && ToolForm.PythonTag.StartsWith(_held.TrimStart(), StringComparison.Ordinal) ? _held.Length : 0;
         var mark = 0;
         for (var length = Math.Min(form.Begin.Length - 1, _held.Length); length > 0 && mark == 0; length--)
             if (_held.EndsWith(form.Begin[..length], StringComparison.Ordinal))

@@ -17,7 +17,8 @@ internal sealed record ToolCall(string Id, string Name, string Arguments);
 /// <summary>The form in which a model writes calls of tools; its chat template shows it.</summary>
 internal sealed class ToolForm
 {
-    private const string PythonTag = "<|python_tag|>";
+    /// <summary>With what Llama 3 may begin a call.</summary>
+    public const string PythonTag = "<|python_tag|>";
 
     /// <summary><c>&lt;tool_call&gt;{"name": …, "arguments": …}&lt;/tool_call&gt;</c>: Hermes, Qwen and many others.</summary>
     public static ToolForm Hermes { get; } = new("<tool_call>", "</tool_call>", "arguments");
@@ -61,8 +62,8 @@ internal sealed class ToolForm
     public Grammar OneOf(IReadOnlyList<(Tool Tool, string Path)> tools)
     {
         Grammar Call((Tool Tool, string Path) one) => Grammar.Of(Grammar.Text("{\"name\": "), JsonGrammar.Name(one.Tool.Name),
-            Grammar.Text($", \"{Arguments}\": "), one.Tool.Parameters is { } schema ? SchemaGrammar.Of(schema, one.Path) : JsonGrammar.Object,
-            Grammar.Text("}"));
+            Grammar.Text($", \"{Arguments}\": "), one.Tool.Parameters is { } schema ? SchemaGrammar.Of(schema, one.Path)
+                : JsonGrammar.Object, Grammar.Text("}"));
         var call = Grammar.Or([.. tools.Select(Call)]);
         return this == Hermes ? Grammar.Of(Grammar.Text("<tool_call>\n"), call, Grammar.Text("\n</tool_call>"))
             : this == Mistral ? Grammar.Of(Grammar.Text("[TOOL_CALLS]["), call, Grammar.Text("]")) : call;
@@ -85,7 +86,8 @@ internal sealed class ToolForm
                 var reader = new Utf8JsonReader(bytes, isFinalBlock: true, new JsonReaderState(new() { AllowMultipleValues = true }));
                 reader.Read();
                 using var value = JsonDocument.ParseValue(ref reader);
-                foreach (var call in value.RootElement.ValueKind == JsonValueKind.Array ? [.. value.RootElement.EnumerateArray()] : (JsonElement[])[value.RootElement])
+                var root = value.RootElement;
+                foreach (var call in root.ValueKind == JsonValueKind.Array ? [.. root.EnumerateArray()] : (JsonElement[])[root])
                     if (Of(call) is { } one)
                         calls.Add(one);
                     else
