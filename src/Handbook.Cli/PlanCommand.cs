@@ -221,7 +221,8 @@ internal static class PlanCommand
                     recipe.Definition.Writes(recipe), cancel);
             })];
         }
-        catch (InputException missing) when (missing.IsAbsence)
+        // What a run would still bring from the hub may be just what is missing.
+        catch (InputException missing) when (missing.IsAbsence || HubWords.Wants(recipe).Any())
         {
             const string consequence = "and rows are taken to be as long as the recipe lets pass";
             notes.Add(Tells(notes, missing.Brief) ? $"steps and tokens of the run are not known without its tokenizer, {consequence}"
