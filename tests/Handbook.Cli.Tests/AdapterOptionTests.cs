@@ -6,6 +6,7 @@ public sealed class AdapterOptionTests(AdapterFolders folders) : IClassFixture<A
     private static readonly string[] s_question = ["the sun and", "--raw", "--max-new-tokens", "20"];
 
     [Fact]
+    [Trait("speed", "slow")]
     public void A_model_answers_with_each_of_its_adapters()
     {
         var (model, first, second) = (Answer("model"), Answer("model", "--adapter", "a"), Answer("model", "--adapter", "b"));

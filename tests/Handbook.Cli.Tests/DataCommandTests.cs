@@ -81,6 +81,7 @@ public sealed class DataCommandTests : IDisposable
     }
 
     [Fact] // the first revision's scripts always did it, before anybody wrote a key for it
+    [Trait("speed", "slow")]
     public void Recipes_with_a_mixer_are_compared_with_HumanEval_unless_they_say_otherwise()
     {
         _run.Write("r.yaml", TinyRun.Recipe.Replace("dataset_name: rows.jsonl", "dataset_mixer: {rows.jsonl: 2.0}\ndataset_splits: [train]\npacking: false"));

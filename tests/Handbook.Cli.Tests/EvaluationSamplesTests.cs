@@ -22,6 +22,7 @@ public sealed class EvaluationSamplesTests : IDisposable
     }
 
     [Fact]
+    [Trait("speed", "slow")]
     public void Generate_during_eval_writes_answers_to_the_same_prompts_at_each_evaluation()
     {
         string[] words = ["dpo", "recipe.yaml", "--generate_during_eval=true", "--max_steps=4", "--eval_strategy=steps", "--eval_steps=2",

@@ -58,6 +58,7 @@ public sealed class GrpoCommandTests : IDisposable
     }
 
     [Fact] // step 5 lies amid answers that are trained on twice, over two steps each
+    [Trait("speed", "slow")]
     public void A_run_that_goes_on_amid_its_answers_ends_with_the_same_bits()
     {
         string[] words = ["grpo", "grpo.yaml", "--max_steps=8", "--num_iterations=2", "--steps_per_generation=2", "--beta=0.02",
@@ -76,6 +77,7 @@ public sealed class GrpoCommandTests : IDisposable
     }
 
     [Fact]
+    [Trait("speed", "slow")]
     public void Two_processes_that_share_the_tokens_of_answers_log_what_one_logs() => Processes_that_share_the_tokens_of_answers_log_what_one_logs(2,
         "--context_parallel_size=2", "--beta=0.02", "--num_iterations=2", "--steps_per_generation=2");
 

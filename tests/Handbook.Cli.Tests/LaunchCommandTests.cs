@@ -170,6 +170,7 @@ public sealed class LaunchCommandTests
     }
 
     [Fact]
+    [Trait("speed", "slow")]
     public void The_launchers_stage_is_the_recipes_unless_that_has_its_own()
     {
         using var folder = new TrainingFolder("max_steps: 1");

@@ -32,6 +32,7 @@ public sealed class MergeCommandTests(AdapterFolders folders) : IClassFixture<Ad
     }
 
     [Fact]
+    [Trait("speed", "slow")]
     public void An_adapter_on_parameters_of_experts_is_trained_over_numbers_and_merged()
     {
         folders.Handbook.Write("experts.json", """

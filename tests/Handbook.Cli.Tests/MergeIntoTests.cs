@@ -68,6 +68,7 @@ public sealed class MergeIntoTests : IClassFixture<AdapterFolders>
     }
 
     [Fact]
+    [Trait("speed", "slow")]
     public void A_base_that_is_codes_itself_has_no_original()
     {
         SmallModel.Succeed(Run("quantize", "model", "--output", "coded", "--to", "nf4", "--double"));

@@ -42,6 +42,7 @@ public sealed class PlannedMemoryTests : IDisposable
 
     [Theory]
     [InlineData("sft", "chats", 1, "")]
+    [Trait("speed", "slow")]
     public void A_run_takes_what_was_planned(string method, string data, int processes, string keys)
     {
         _handbook.Write("recipe.yaml", $"""

@@ -56,6 +56,7 @@ public sealed class QuantisedBaseTests(QuantisedBaseTests.Made made) : IClassFix
     }
 
     [Fact] // the values of int8 codes are halves; a merged model has one element type all the same
+    [Trait("speed", "slow")]
     public void A_merge_into_an_int8_base_is_in_the_models_element_type()
     {
         made.Run("quantize", "model", "--to", "int8", "-o", "halves");

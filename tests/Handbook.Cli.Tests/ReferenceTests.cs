@@ -55,6 +55,7 @@ public sealed class ReferenceTests : IDisposable
     [Theory]
     [InlineData("", "training rows by .*model, computed once and kept in the cache")]
     [InlineData("--precompute_ref_log_probs=false", "reference: .*model, kept in memory")]
+    [Trait("speed", "slow")]
     public void The_log_names_the_reference(string words, string line)
     {
         var outcome = SmallModel.Succeed(_run.Handbook.Run(["dpo", "r.yaml", .. words.Split(' ', StringSplitOptions.RemoveEmptyEntries)]));

@@ -9,6 +9,7 @@ public sealed class RewardCommandTests : IDisposable
     private readonly HandbookProcess _handbook = new();
 
     [Fact]
+    [Trait("speed", "slow")]
     public void A_reward_model_learns_from_pairs_and_scores_them_as_its_evaluation_did()
     {
         SmallModel.Make(_handbook);

@@ -166,6 +166,7 @@ public sealed class RunStartTests : IDisposable
     }
 
     [Fact]
+    [Trait("speed", "slow")]
     public void A_run_may_become_longer_where_the_steps_already_taken_stay_what_they_were()
     {
         Assert.Equal(0, _run.Sft("--lr_scheduler_type=constant", "--output_dir=whole", "--max_steps=6").Code);

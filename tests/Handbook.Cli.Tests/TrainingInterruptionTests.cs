@@ -8,6 +8,7 @@ namespace Handbook.Cli.Tests;
 public sealed class TrainingInterruptionTests
 {
     [Fact] // KillCampaignTests kills more often, and every method
+    [Trait("speed", "slow")]
     public void A_run_killed_three_times_ends_as_if_it_had_not_been()
     {
         const int Kills = 3;

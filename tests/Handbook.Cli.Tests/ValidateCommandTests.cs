@@ -56,6 +56,7 @@ public sealed class ValidateCommandTests : IDisposable
     [InlineData("dataset_mixture: {datasets: [{id: rows.jsonl, weight: 0.1}]}", "of 8 rows the weights take none")]
     [InlineData("dataset_mixer: {rows.jsonl: 0.1}\ndataset_splits: [train]\npacking: false", "of 8 rows the weights take none")]
     [InlineData("dataset_mixer: {rows.jsonl: 1.0}\ndataset_splits: [train]\nmax_length: 4096", "not enough for one packed row of 4096")]
+    [Trait("speed", "slow")]
     public void Rows_that_do_not_suffice_are_told_before_the_run(string data, string message)
     {
         _run.Write("r.yaml", TinyRun.Recipe.Replace("dataset_name: rows.jsonl", data)
@@ -195,6 +196,7 @@ public sealed class ValidateCommandTests : IDisposable
     [InlineData("/proc/x", "output_dir /proc/x cannot be made: /proc takes no folders")]
     [InlineData("/proc/x/y", "output_dir /proc/x/y cannot be made: /proc takes no folders")]
     [InlineData("rows.jsonl/out", "rows.jsonl is a file, not a folder")]
+    [Trait("speed", "slow")]
     public void An_output_folder_that_cannot_be_made_is_told_before_the_run(string output, string message)
     {
         _run.Refuses([$"--output_dir={output}"], message);
@@ -235,6 +237,7 @@ public sealed class ValidateCommandTests : IDisposable
     [InlineData("nope", "write the template itself, name a file with chat_template_path, or remove the key")]
     [InlineData("tool_uze", "did you mean tool_use?")]
     [InlineData("t.jinja", "a file or a folder is named with chat_template_path: t.jinja")]
+    [Trait("speed", "slow")]
     public void A_chat_template_that_is_neither_a_template_nor_a_name_is_refused(string template, string fix)
     {
         _run.Write("t.jinja", TinyRun.Template);

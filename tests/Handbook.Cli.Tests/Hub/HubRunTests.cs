@@ -99,6 +99,7 @@ public sealed class HubRunTests : IDisposable
     [InlineData("checkpoint", "Training in progress, step 2|Training in progress, step 4|End of training", "last-checkpoint/")]
     [InlineData("all_checkpoints", "Training in progress, step 2|Training in progress, step 4|End of training",
         "checkpoint-2/|checkpoint-4/")]
+    [Trait("speed", "slow")]
     public void The_strategy_says_what_is_published(string strategy, string commits, string folders)
     {
         _at.Variables["HF_TOKEN"] = StandInHub.Token;
