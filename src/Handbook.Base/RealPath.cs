@@ -13,6 +13,10 @@ internal static class RealPath
         return Path.Exists(here) && File.ResolveLinkTarget(here, returnFinalTarget: true) is { } target ? Of(target.FullName) : here;
     }
 
+    /// <summary>The last part of a folder's name, however it is written: that of <c>runs/a/</c> is <c>a</c>, that of <c>.</c> the working
+    /// folder's.</summary>
+    public static string NameOf(string folder) => Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)));
+
     /// <summary>Whether a place is a folder or lies in it, at any depth.</summary>
     public static bool IsWithin(string path, string folder)
     {

@@ -74,8 +74,7 @@ internal static class AlpacaEvalCommand
                     "name a file as AlpacaEval's model_outputs.json");
             if (args.GetValue(output) is not { } kept)
                 throw new InputException("--output is missing", fix: "name the folder that gets answers and comparisons");
-            if (args.GetValue(limit) is < 1)
-                throw new InputException($"--limit is {args.GetValue(limit)}, but must be at least 1", fix: "leave it out to use all");
+            var count = args.AtLeastOne(limit, "leave it out to use all");
             if (args.GetValue(temperature) is not (>= 0 and < double.PositiveInfinity))
                 throw new InputException($"--temperature is {args.GetValue(temperature)}, which it cannot be", fix: "use 0.7");
             using var judge = Judge(args);
@@ -85,7 +84,7 @@ internal static class AlpacaEvalCommand
             var all = AlpacaOutput.Read(compared, "--reference");
             var report = AlpacaRun.Run(new()
             {
-                Reference = args.GetValue(limit) is { } most ? [.. all.Take(most)] : all,
+                Reference = count is { } first ? [.. all.Take(first)] : all,
                 Model = folder is null ? null : words.Answerer(args, folder, args.GetValue(temperature)),
                 Outputs = file is null ? null : AlpacaOutput.Read(file, "--outputs"),
                 Output = kept,

@@ -67,8 +67,7 @@ internal static class ConstitutionCommand
                 throw new InputException(folder is null ? "nobody is named who answers"
                     : "both a model folder and --endpoint-model are given",
                     fix: "name a model folder, or --endpoint-model with --base-url");
-            if (args.GetValue(most) is < 1)
-                throw new InputException($"--max-prompts is {args.GetValue(most)}, but must be at least 1", fix: "leave it out to use all");
+            var count = args.AtLeastOne(most, "leave it out to use all");
             if (folder is not null)
                 HubWords.Model(folder, cancel);
             var asked = PromptFile.Read(HubWords.Rows(new() { Id = args.GetRequiredValue(prompts) }).Id);
@@ -85,7 +84,7 @@ internal static class ConstitutionCommand
             var options = new ConstitutionOptions
             {
                 Constitution = Constitution.Load(args.GetRequiredValue(constitution)),
-                Prompts = args.GetValue(most) is { } count ? [.. asked.Prompts.Take(count)] : asked.Prompts,
+                Prompts = count is { } first ? [.. asked.Prompts.Take(first)] : asked.Prompts,
                 Output = args.GetRequiredValue(output),
                 Revisions = args.GetValue(revisions),
                 TestShare = args.GetValue(testShare),

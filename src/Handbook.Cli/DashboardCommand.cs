@@ -12,9 +12,7 @@ internal static class DashboardCommand
     {
         var folder = new Argument<string>("folder")
         { Description = "output_dir of a run, or a folder of runs", DefaultValueFactory = _ => "runs" };
-        var host = new Option<string>("--host")
-        { Description = "address to listen on; 0.0.0.0 lets other machines read all runs, without a key", DefaultValueFactory = _ => "127.0.0.1" };
-        var port = new Option<int>("--port") { Description = "port to listen on; 0 takes a free one", DefaultValueFactory = _ => 6060 };
+        var listen = new ListenWords(6060, "0.0.0.0 lets other machines read all runs, without a key");
         var command = new Command("dashboard", """
             Show runs in a web page while they train: curves, comparisons, rows as the model sees them, recipe, card, lineage
 
@@ -27,16 +25,14 @@ internal static class DashboardCommand
               ssh -L 6060:127.0.0.1:6060 my-server     # then open http://127.0.0.1:6060 here
             """)
         {
-            folder, host, port,
+            folder,
         };
+        foreach (var option in listen.Options)
+            command.Options.Add(option);
         command.SetAction(async (args, cancel) =>
         {
-            var (place, word) = (args.GetRequiredValue(folder), args.GetRequiredValue(host));
-            if (!IPAddress.TryParse(word == "localhost" ? "127.0.0.1" : word, out var address))
-                throw new InputException($"--host is {word}, but must be an address of this machine",
-                    fix: "use 127.0.0.1 for this machine alone, 0.0.0.0 for all of its networks");
-            if (args.GetValue(port) is < 0 or > 65535)
-                throw new InputException($"--port is {args.GetValue(port)}, but must lie between 0 and 65535", fix: "use 6060, or 0 for a free one");
+            var place = args.GetRequiredValue(folder);
+            var (address, port) = listen.Of(args);
             if (!Directory.Exists(place))
                 throw new InputException($"{place} is no folder", fix: "name the output_dir of a run, or a folder of runs");
             if (!IPAddress.IsLoopback(address))
@@ -45,7 +41,7 @@ internal static class DashboardCommand
             {
                 Folder = place,
                 Host = address,
-                Port = args.GetValue(port),
+                Port = port,
                 Say = Console.Error.WriteLine,
             });
             await Console.Out.WriteLineAsync($"open {server.Address} for the runs in {place}; Ctrl-C ends it");

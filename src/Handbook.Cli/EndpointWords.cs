@@ -35,13 +35,11 @@ internal sealed class EndpointWords
     public string? Address(ParseResult args) => args.GetValue(_address);
 
     /// <exception cref="InputException">The address or the key is missing or malformed.</exception>
-    public ChatEndpoint Open(ParseResult args, Action<string> say) => args.GetValue(Parallel) < 1
-        ? throw new InputException($"--parallel is {args.GetValue(Parallel)}, but must be at least 1", fix: "use 4")
-        : new(new()
-        {
-            BaseUrl = args.GetValue(_address),
-            Model = args.GetValue(_model)!,
-            Parallel = args.GetValue(Parallel),
-            Say = say,
-        });
+    public ChatEndpoint Open(ParseResult args, Action<string> say) => new(new()
+    {
+        BaseUrl = args.GetValue(_address),
+        Model = args.GetValue(_model)!,
+        Parallel = args.AtLeastOne(Parallel, "use 4"),
+        Say = say,
+    });
 }

@@ -45,12 +45,10 @@ internal static class EvaluateCommand
     { Description = "ask through the model's chat template, each question as what a user says" };
     private static readonly Option<bool> _allowCode = new("--allow-code")
     { Description = "run code that the model writes, in a sandbox (Linux)" };
-    private static readonly Option<string> _dtype = new("--dtype")
-    { Description = "element type of products; bfloat16 is faster on processors that have it", DefaultValueFactory = _ => "float32" };
+    private static readonly Option<string> _dtype = OptionWords.Precision();
 
     public static Command Create()
     {
-        _dtype.AcceptOnly("float32", "bfloat16");
         _model.Model.Arity = ArgumentArity.ZeroOrOne;
         var command = new Command("evaluate", """
             Measure a model on tasks: perplexity, choices, answers, code, rewards
@@ -101,7 +99,7 @@ internal static class EvaluateCommand
             MaxLength = args.GetValue(_maxLength),
             Chat = args.GetValue(_chat),
             AllowCode = args.GetValue(_allowCode),
-            Compute = args.GetValue(_dtype) == "bfloat16" ? DType.BFloat16 : DType.Float32,
+            Compute = args.Compute(_dtype),
             Bring = spec => HubWords.Rows(spec, cancel),
             CommandLine = Program.CommandLine,
             Observer = observer,

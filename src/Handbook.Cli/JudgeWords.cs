@@ -26,12 +26,10 @@ internal sealed class JudgeWords
     { Description = "answers that are worked on at once", DefaultValueFactory = _ => 16 };
     private readonly Option<long> _seed = new("--seed")
     { Description = "decides drawn answers and resampled intervals", DefaultValueFactory = _ => 1234 };
-    private readonly Option<string> _dtype = new("--dtype")
-    { Description = "element type of products; bfloat16 is faster on processors that have it", DefaultValueFactory = _ => "float32" };
+    private readonly Option<string> _dtype = OptionWords.Precision();
 
     public void AddTo(Command command)
     {
-        _dtype.AcceptOnly("float32", "bfloat16");
         command.Options.Add(_judge);
         _endpoint.AddTo(command);
         foreach (var option in (Option[])[_prompts, _judgeTokens, _id, _tokens, _batch, _seed, _dtype])
@@ -40,7 +38,7 @@ internal sealed class JudgeWords
 
     public long Seed(ParseResult args) => args.GetValue(_seed);
 
-    public DType Compute(ParseResult args) => args.GetValue(_dtype) == "bfloat16" ? DType.BFloat16 : DType.Float32;
+    public DType Compute(ParseResult args) => args.Compute(_dtype);
 
     public JudgePrompts Prompts(ParseResult args) => args.GetValue(_prompts) is { } path ? JudgePrompts.Read(path) : JudgePrompts.Own();
 
@@ -99,7 +97,6 @@ internal sealed class JudgeWords
     private void Require(ParseResult args)
     {
         foreach (var option in (Option<int>[])[_judgeTokens, _tokens, _batch])
-            if (args.GetValue(option) < 1)
-                throw new InputException($"{option.Name} is {args.GetValue(option)}, but must be at least 1", fix: "leave it out");
+            args.AtLeastOne(option);
     }
 }

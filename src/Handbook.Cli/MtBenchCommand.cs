@@ -57,13 +57,12 @@ internal static class MtBenchCommand
         command.SetAction((args, cancel) => Task.Run(() =>
         {
             var observer = new ConsoleObserver();
-            if (args.GetValue(limit) is < 1)
-                throw new InputException($"--limit is {args.GetValue(limit)}, but must be at least 1", fix: "leave it out to use all");
+            var count = args.AtLeastOne(limit, "leave it out to use all");
             var asked = BenchQuestion.Read(args.GetRequiredValue(questions));
             using var judge = words.Judge(args, observer);
             var options = new BenchOptions
             {
-                Questions = args.GetValue(limit) is { } most ? [.. asked.Take(most)] : asked,
+                Questions = count is { } first ? [.. asked.Take(first)] : asked,
                 Output = args.GetRequiredValue(output),
                 Model = args.GetValue(model) is { } folder ? words.Answerer(args, folder) : null,
                 Answers = args.GetValue(answers) ?? [],

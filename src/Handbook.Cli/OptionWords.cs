@@ -1,9 +1,10 @@
 using System.CommandLine;
 using Handbook.Base;
+using Handbook.Torch;
 
 namespace Handbook.Cli;
 
-/// <summary>What options share: a few words, or a text file.</summary>
+/// <summary>What options share: a few words, a number's bound, a text file, an element type.</summary>
 internal static class OptionWords
 {
     /// <summary>Refuses every other word, with the option's name and the words that it takes.</summary>
@@ -15,6 +16,34 @@ internal static class OptionWords
             foreach (var token in result.Tokens.Where(token => !words.Contains(token.Value)))
                 result.AddError($"{option.Name} is {token.Value}, but must be {string.Join(", ", words[..^1])} or {words[^1]}");
         });
+    }
+
+    /// <summary>The option <c>--dtype</c> of a command that computes with a model.</summary>
+    public static Option<string> Precision()
+    {
+        var option = new Option<string>("--dtype")
+        { Description = "element type of products; bfloat16 is faster on processors that have it", DefaultValueFactory = _ => "float32" };
+        option.AcceptOnly("float32", "bfloat16");
+        return option;
+    }
+
+    /// <summary>What <see cref="Precision"/> says.</summary>
+    public static DType Compute(this ParseResult args, Option<string> precision) =>
+        args.GetValue(precision) == "bfloat16" ? DType.BFloat16 : DType.Float32;
+
+    /// <summary>A count, or none.</summary>
+    /// <exception cref="InputException">It is below 1.</exception>
+    public static int? AtLeastOne(this ParseResult args, Option<int?> option, string fix)
+    {
+        var value = args.GetValue(option);
+        return value is not < 1 ? value : throw new InputException($"{option.Name} is {value}, but must be at least 1", fix: fix);
+    }
+
+    /// <inheritdoc cref="AtLeastOne(ParseResult, Option{int?}, string)"/>
+    public static int AtLeastOne(this ParseResult args, Option<int> option, string fix = "leave it out")
+    {
+        var value = args.GetValue(option);
+        return value >= 1 ? value : throw new InputException($"{option.Name} is {value}, but must be at least 1", fix: fix);
     }
 
     /// <summary>The text of a file that an option names.</summary>

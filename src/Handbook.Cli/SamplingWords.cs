@@ -25,10 +25,7 @@ internal sealed class SamplingWords
     };
     private readonly Option<string[]> _stop = new("--stop")
     { Description = "a text that ends an answer and is not part of it; may be repeated", AllowMultipleArgumentsPerToken = false };
-    private readonly Option<string> _dtype = new("--dtype")
-    { Description = "element type of products; bfloat16 is faster on processors that have it", DefaultValueFactory = _ => "float32" };
-
-    public SamplingWords() => _dtype.AcceptOnly("float32", "bfloat16");
+    private readonly Option<string> _dtype = OptionWords.Precision();
 
     public void AddTo(Command command)
     {
@@ -39,7 +36,7 @@ internal sealed class SamplingWords
     /// <summary>The option that says how products are computed.</summary>
     public Option Precision => _dtype;
 
-    public DType Compute(ParseResult args) => args.GetValue(_dtype) == "bfloat16" ? DType.BFloat16 : DType.Float32;
+    public DType Compute(ParseResult args) => args.Compute(_dtype);
 
     public IReadOnlyList<string> Stops(ParseResult args)
     {

@@ -44,15 +44,13 @@ internal static class ScoreCommand
         DefaultValueFactory = _ => 4096,
         HelpName = "N"
     };
-    private static readonly Option<string> _dtype = new("--dtype")
-    { Description = "element type of products; bfloat16 is faster on processors that have it", DefaultValueFactory = _ => "float32" };
+    private static readonly Option<string> _dtype = OptionWords.Precision();
     private static readonly Option<string?> _against = new("--against")
     { Description = "another model's scored answers to the same prompts: also print how often these are better", HelpName = "FILE" };
     private static readonly Option<bool> _fresh = new("--fresh") { Description = "begin anew, whatever an interrupted run has left" };
 
     public static Command Create()
     {
-        _dtype.AcceptOnly("float32", "bfloat16");
         var command = new Command("score", "Score the rows of a data set with a reward model\n\nExamples:\n"
             + "  handbook score runs/tiny-reward data/tiny/preferences/test.jsonl -o scores.jsonl\n"
             + "  handbook score runs/tiny-reward answers.jsonl --column completion=answer\n"
@@ -77,7 +75,7 @@ internal static class ScoreCommand
         using var taken = output is null ? null : RunLock.TakeFile(output, "--output", Program.CommandLine);
         var named = _model.Source(args);
         using var model = RewardModel.Open(named,
-            args.GetValue(_dtype) == "bfloat16" ? DType.BFloat16 : DType.Float32, line.Print, maxTokens, new ConsoleObserver(line));
+            args.Compute(_dtype), line.Print, maxTokens, new ConsoleObserver(line));
         var spec = new DatasetSpec
         {
             Id = args.GetRequiredValue(_data),

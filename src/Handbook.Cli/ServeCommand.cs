@@ -25,10 +25,7 @@ internal static class ServeCommand
         };
         public readonly Option<string?> Name = new("--name")
         { Description = "what clients call the model; without it the last part of its folder's name" };
-        public readonly Option<string> Host = new("--host")
-        { Description = "address to listen on; 0.0.0.0 lets other machines in", DefaultValueFactory = _ => "127.0.0.1" };
-        public readonly Option<int> Port = new("--port")
-        { Description = "port to listen on; 0 takes a free one", DefaultValueFactory = _ => 8000 };
+        public readonly ListenWords Listen = new(8000, "0.0.0.0 lets other machines in");
         public readonly Option<string?> Key = new("--api-key")
         { Description = $"key that clients must send; others see it in the list of processes, so rather set {KeyVariable}" };
         public readonly Option<string?> KeyFile = new("--api-key-file")
@@ -63,18 +60,16 @@ internal static class ServeCommand
             Description = "how a text's last hidden states become its embedding: their mean, or that of the last token",
             DefaultValueFactory = _ => "mean"
         };
-        public readonly Option<string> DType = new("--dtype")
-        { Description = "element type of products; bfloat16 is faster on processors that have it", DefaultValueFactory = _ => "float32" };
+        public readonly Option<string> DType = OptionWords.Precision();
 
         public IEnumerable<Option> Options =>
-            [Adapters, Name, Host, Port, Key, KeyFile, Origins, Batch, Waiting, Context, Answer, Memory, Body, Timeout, Grace, Pooling, DType];
+            [Adapters, Name, .. Listen.Options, Key, KeyFile, Origins, Batch, Waiting, Context, Answer, Memory, Body, Timeout, Grace, Pooling, DType];
     }
 
     public static Command Create()
     {
         var words = new Words();
         words.Pooling.AcceptOnly("mean", "last");
-        words.DType.AcceptOnly("float32", "bfloat16");
         var command = new Command("serve", """
             Answer many clients over HTTP, in the form of OpenAI's interface.
 
@@ -103,10 +98,10 @@ internal static class ServeCommand
         var source = Models.ModelSource.Find(HubWords.Model(args.GetRequiredValue(words.Model), cancel));
         var adapters = (args.GetValue(words.Adapters) ?? []).Select(Adapter).ToArray();
         using var models = ServedModels.Open(source, args.GetValue(words.Name), adapters,
-            args.GetValue(words.DType) == "bfloat16" ? Torch.DType.BFloat16 : Torch.DType.Float32, args.GetValue(words.Context), new EngineOptions
+            args.Compute(words.DType), args.GetValue(words.Context), new EngineOptions
             {
-                MaxRows = AtLeastOne(args, words.Batch),
-                MaxWaiting = AtLeastOne(args, words.Waiting),
+                MaxRows = args.AtLeastOne(words.Batch),
+                MaxWaiting = args.AtLeastOne(words.Waiting),
                 CacheBytes = args.GetValue(words.Memory) is { } memory ? (long)Quantity.Bytes(words.Memory.Name, memory)
                     : GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4,
             }, new ConsoleObserver());
@@ -136,12 +131,7 @@ internal static class ServeCommand
 
     private static ServerOptions Options(ParseResult args, Words words)
     {
-        if (!IPAddress.TryParse(args.GetValue(words.Host) == "localhost" ? "127.0.0.1" : args.GetValue(words.Host), out var host))
-            throw new InputException($"--host is {args.GetValue(words.Host)}, but must be an address of this machine",
-                fix: "use 127.0.0.1 for this machine alone, 0.0.0.0 for all of its networks");
-        if (args.GetValue(words.Port) is < 0 or > 65535)
-            throw new InputException($"--port is {args.GetValue(words.Port)}, but must lie between 0 and 65535",
-                fix: "use 8000, or 0 for a free one");
+        var (host, port) = words.Listen.Of(args);
         foreach (var origin in args.GetValue(words.Origins) ?? [])
             if (!Uri.TryCreate(origin, UriKind.Absolute, out var uri) || uri.GetLeftPart(UriPartial.Authority) != origin)
                 throw new InputException($"--allow-origin is {origin}, but must be an origin",
@@ -150,11 +140,11 @@ internal static class ServeCommand
         return new()
         {
             Host = host,
-            Port = args.GetValue(words.Port),
+            Port = port,
             ApiKey = KeyOf(args, words),
             AllowedOrigins = args.GetValue(words.Origins) ?? [],
             MaxBody = (long)Quantity.Bytes(words.Body.Name, args.GetRequiredValue(words.Body)),
-            DefaultAnswer = AtLeastOne(args, words.Answer),
+            DefaultAnswer = args.AtLeastOne(words.Answer),
             Timeout = Seconds(args, words.Timeout),
             Grace = Seconds(args, words.Grace),
             Say = Console.Error.WriteLine,
@@ -179,12 +169,6 @@ internal static class ServeCommand
         ? new(name, HubWords.Model(folder))
         : throw new InputException($"--adapter is {word}, but must be NAME=FOLDER", why: "clients ask for an adapter by its name",
             fix: $"for example --adapter {(word.Length > 0 ? Path.GetFileName(word.TrimEnd('/')) : "french")}={(word.Length > 0 ? word : "runs/french-lora")}");
-
-    private static int AtLeastOne(ParseResult args, Option<int> option)
-    {
-        var value = args.GetValue(option);
-        return value >= 1 ? value : throw new InputException($"{option.Name} is {value}, but must be at least 1", fix: "leave it out");
-    }
 
     private static TimeSpan Seconds(ParseResult args, Option<double> option)
     {

@@ -68,7 +68,7 @@ internal static class UploadCommand
             var stale = args.GetValue(s_delete) is { Length: > 0 } patterns ? new FilePatterns(patterns, []) : null;
             var result = await new HubUpload(client, new ConsoleObserver()).Run(repository, files,
                 args.GetValue(s_message)
-                    ?? $"Upload {Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(args.GetRequiredValue(s_folder))))}",
+                    ?? $"Upload {RealPath.NameOf(args.GetRequiredValue(s_folder))}",
                 stale is null ? null : stale.Take, cancel);
             Console.Error.WriteLine($"{HubWords.Files(result.Sent)} changed, {HubWords.Files(result.Known)} there already, "
                 + $"{HubWords.Files(result.Deleted)} removed");

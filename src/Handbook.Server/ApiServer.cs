@@ -1,13 +1,10 @@
 using System.Net;
-using System.Net.Sockets;
 using System.Text;
 using System.Text.Json;
 using Handbook.Base;
 using Handbook.Serving;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
-using Microsoft.AspNetCore.Hosting.Server;
-using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.DependencyInjection;
@@ -57,18 +54,7 @@ internal sealed class ApiServer : IAsyncDisposable
     public static async Task<ApiServer> Start(ServedModels models, ServerOptions options)
     {
         var server = new ApiServer(models, options);
-        try
-        {
-            await server._app.StartAsync();
-        }
-        catch (Exception failure) when (failure is IOException or SocketException)
-        {
-            await server.DisposeAsync();
-            throw new InputException($"{options.Host}:{options.Port} cannot be listened on ({failure.Message.TrimEnd('.')})",
-                fix: "choose another --port (0 takes a free one), or stop the program that uses it", inner: failure);
-        }
-        var listening = server._app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!;
-        server.Address = new Uri(listening.Addresses.First());
+        server.Address = await Listening.Start(server._app, options.Host, options.Port);
         return server;
     }
 
@@ -235,8 +221,7 @@ internal sealed class ApiServer : IAsyncDisposable
     /// count.</summary>
     private void RequireHost(HttpRequest request)
     {
-        if (_key is null && IPAddress.IsLoopback(_options.Host) && !(request.Host.Host == "localhost"
-            || IPAddress.TryParse(request.Host.Host.Trim('[', ']'), out var address) && IPAddress.IsLoopback(address)))
+        if (_key is null && IPAddress.IsLoopback(_options.Host) && !Listening.IsLocal(request.Host.Host))
             throw new ApiException(421, "this server answers to localhost alone; start it with an API key to ask it by other names",
                 code: "misdirected");
     }

@@ -1,3 +1,4 @@
+using Handbook.Base;
 using System.Globalization;
 using Handbook.Watching;
 
@@ -101,7 +102,7 @@ internal sealed class RunScreen(LiveLine line)
     private static string State(RunView run) =>
         run.Standing switch { RunStanding.Training => "training", RunStanding.Finished => "finished", _ => "stopped" };
 
-    private static string Name(RunView run) => Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(run.Folder)));
+    private static string Name(RunView run) => RealPath.NameOf(run.Folder);
 
     private string Painted(int curve, string text) => line.Colors ? $"{s_colors[curve % s_colors.Length]}{text}\e[39m" : text;
 

@@ -44,19 +44,7 @@ internal sealed unsafe class GgufFile : IDisposable
 
     /// <exception cref="InputException">The file is missing, truncated, malformed, or holds a type of elements that is not
     /// read.</exception>
-    public static GgufFile Open(string path)
-    {
-        var file = new MappedFile(path);
-        try
-        {
-            return new(file);
-        }
-        catch
-        {
-            file.Dispose();
-            throw;
-        }
-    }
+    public static GgufFile Open(string path) => MappedFile.Open(path, file => new GgufFile(file));
 
     /// <summary>Whether a file begins as one of this format.</summary>
     public static bool Is(string path)

@@ -39,6 +39,23 @@ internal sealed unsafe partial class MappedFile : IDisposable
         }
     }
 
+    /// <summary>Maps a file for what reads it; where that fails, the mapping goes at once.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="reader">Owns the mapping from here on.</param>
+    public static T Open<T>(string path, Func<MappedFile, T> reader)
+    {
+        var file = new MappedFile(path);
+        try
+        {
+            return reader(file);
+        }
+        catch
+        {
+            file.Dispose();
+            throw;
+        }
+    }
+
     public string Path { get; }
 
     public long Length { get; }

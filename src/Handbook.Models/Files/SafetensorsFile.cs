@@ -18,19 +18,7 @@ internal sealed unsafe class SafetensorsFile : ITensorFile
 
     /// <exception cref="InputException">The file is missing, truncated, malformed or contradicts itself; the
     /// message names the tensor.</exception>
-    public static SafetensorsFile Open(string path)
-    {
-        var file = new MappedFile(path);
-        try
-        {
-            return new(file, SafetensorsHeader.Read(file));
-        }
-        catch
-        {
-            file.Dispose();
-            throw;
-        }
-    }
+    public static SafetensorsFile Open(string path) => MappedFile.Open(path, file => new SafetensorsFile(file, SafetensorsHeader.Read(file)));
 
     public string Path => _file.Path;
 

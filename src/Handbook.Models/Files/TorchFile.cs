@@ -38,19 +38,7 @@ internal sealed unsafe class TorchFile : ITensorFile
 
     /// <exception cref="InputException">The file is missing, broken, big-endian, or asks for anything beyond tensors and
     /// plain containers.</exception>
-    public static TorchFile Open(string path)
-    {
-        var file = new MappedFile(path);
-        try
-        {
-            return new(file);
-        }
-        catch
-        {
-            file.Dispose();
-            throw;
-        }
-    }
+    public static TorchFile Open(string path) => MappedFile.Open(path, file => new TorchFile(file));
 
     public string Path => _file.Path;
 

@@ -42,7 +42,7 @@ internal static class GgufAdapter
         var metadata = new GgufMetadata(path);
         metadata.Add("general.architecture", layout.Architecture);
         metadata.Add("general.type", "adapter");
-        metadata.Add("general.name", Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder))));
+        metadata.Add("general.name", RealPath.NameOf(folder));
         metadata.Add("general.file_type", precision.FileType);
         metadata.Add("adapter.type", "lora");
         metadata.Add("adapter.lora.alpha", adapter.Alpha);

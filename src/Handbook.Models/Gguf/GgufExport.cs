@@ -34,7 +34,7 @@ internal static class GgufExport
         var metadata = new GgufMetadata(path);
         metadata.Add("general.architecture", layout.Architecture);
         metadata.Add("general.type", "model");
-        metadata.Add("general.name", Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder))));
+        metadata.Add("general.name", RealPath.NameOf(folder));
         metadata.Add("general.file_type", precision.FileType);
         metadata.Add("general.quantization_version", 2);
         metadata.Add("quantize.imatrix.entries_count", importance?.Count);

@@ -1,12 +1,9 @@
 using System.Net;
-using System.Net.Sockets;
 using System.Reflection;
 using System.Text.Json.Nodes;
 using Handbook.Base;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
-using Microsoft.AspNetCore.Hosting.Server;
-using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.DependencyInjection;
@@ -54,17 +51,7 @@ internal sealed class DashboardServer : IAsyncDisposable
     public static async Task<DashboardServer> Start(DashboardOptions options)
     {
         var server = new DashboardServer(options);
-        try
-        {
-            await server._app.StartAsync();
-        }
-        catch (Exception failure) when (failure is IOException or SocketException)
-        {
-            await server.DisposeAsync();
-            throw new InputException($"{options.Host}:{options.Port} cannot be listened on ({failure.Message.TrimEnd('.')})",
-                fix: "choose another --port (0 takes a free one), or stop the program that uses it", inner: failure);
-        }
-        server.Address = new Uri(server._app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First());
+        server.Address = await Listening.Start(server._app, options.Host, options.Port);
         return server;
     }
 
@@ -119,10 +106,8 @@ internal sealed class DashboardServer : IAsyncDisposable
         }
     }
 
-    // A name that another site's page was made to mean this machine (DNS rebinding) is none of these. A server that listens to other
-    // machines is known by names that it cannot know.
-    private bool IsOwn(string host) => !IPAddress.IsLoopback(_options.Host) || host is "localhost" or "[::1]"
-        || IPAddress.TryParse(host, out var address) && IPAddress.IsLoopback(address);
+    // A server that listens to other machines is known by names that it cannot know.
+    private bool IsOwn(string host) => !IPAddress.IsLoopback(_options.Host) || Listening.IsLocal(host);
 
     private static (int, string, byte[]) Error(int status, string message) =>
         (status, "application/json; charset=utf-8", Bytes(new JsonObject { ["error"] = message }));

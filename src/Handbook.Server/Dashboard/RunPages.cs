@@ -51,7 +51,7 @@ internal sealed class RunPages(string folder) : IDisposable
     private string? Place(string id) => Find().FirstOrDefault(run => Id(run) == id);
 
     private string Id(string run) => Path.GetRelativePath(Path.GetFullPath(folder), Path.GetFullPath(run)) is var below && below != "."
-        ? below.Replace('\\', '/') : Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(run)));
+        ? below.Replace('\\', '/') : RealPath.NameOf(run);
 
     private IReadOnlyList<string> Find()
     {

@@ -41,7 +41,7 @@ public sealed record HubOptions
     /// <param name="outputDir">The run folder.</param>
     internal string Repository(string outputDir)
     {
-        var name = HubModelId ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(outputDir)));
+        var name = HubModelId ?? RealPath.NameOf(outputDir);
         return PushToHubOrganization is { Length: > 0 } owner && !name.Contains('/') ? $"{owner}/{name}" : name;
     }
 

@@ -141,6 +141,12 @@ internal static class JsonLines
     public static JsonSerializerOptions Options { get; } = new()
     { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
+    /// <summary>The same, indented for people.</summary>
+    public static JsonSerializerOptions Indented { get; } = new(Options) { WriteIndented = true };
+
+    /// <summary>Writes a file of one indented value whole or not at all.</summary>
+    public static void WriteIndented(string path, JsonNode value) => WholeFile.WriteText(path, value.ToJsonString(Indented) + "\n");
+
     /// <summary>Writes a file of lines whole or not at all.</summary>
     public static void Write(string path, IEnumerable<JsonObject> lines) => WholeFile.WriteText(path, Text(lines));
 

@@ -38,8 +38,7 @@ internal sealed class EvaluationRun : IDisposable
         taken?.Hold();
         var results = prepared.Select(task => run.Evaluate(task, cancel)).ToArray();
         if (options.Output is { } folder)
-            WholeFile.WriteText(Path.Combine(folder, "results.json"),
-                EvaluationReport.Json(options, results).ToJsonString(new() { WriteIndented = true, Encoder = JsonLines.Options.Encoder }) + "\n");
+            JsonLines.WriteIndented(Path.Combine(folder, "results.json"), EvaluationReport.Json(options, results));
         return results;
     }
 

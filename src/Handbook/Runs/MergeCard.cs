@@ -1,3 +1,4 @@
+using Handbook.Base;
 using System.Text;
 using Handbook.Models.Adapters;
 using Handbook.Torch;
@@ -30,7 +31,7 @@ internal sealed record MergeCard
 
     public string ToMarkdown()
     {
-        var (name, based) = (Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(Folder))), MadeOf.Links[0].Name);
+        var (name, based) = (RealPath.NameOf(Folder), MadeOf.Links[0].Name);
         var text = new StringBuilder("---\n");
         if (!Path.Exists(based))
             text.Append($"base_model: {ModelCard.Yaml(based)}\n");

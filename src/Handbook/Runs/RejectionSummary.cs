@@ -14,7 +14,6 @@ namespace Handbook.Runs;
 /// <param name="dropped">Rows and prompts that are not, by reason.</param>
 internal sealed class RejectionSummary(Recipe recipe, int prompts, IReadOnlyDictionary<string, int> dropped)
 {
-    private static readonly JsonSerializerOptions s_indented = new(JsonLines.Options) { WriteIndented = true };
 
     private readonly List<JsonObject> _samples = [];
     private readonly List<JsonObject> _rounds = [];
@@ -77,7 +76,7 @@ internal sealed class RejectionSummary(Recipe recipe, int prompts, IReadOnlyDict
             ["prompts"] = prompts,
             ["prompts_left_out"] = Counts(dropped),
             ["rounds"] = new JsonArray([.. _rounds.Select(round => round.DeepClone())]),
-        }.ToJsonString(s_indented) + "\n");
+        }.ToJsonString(JsonLines.Indented) + "\n");
     }
 
     private static JsonObject Counts(IReadOnlyDictionary<string, int> counts) =>

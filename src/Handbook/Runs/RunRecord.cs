@@ -70,7 +70,7 @@ internal static class RunRecord
             Description = Description(setup.Plan),
             Plot = File.Exists(Path.Combine(t.OutputDir, "loss.png")) ? "loss.png" : null,
             Name = recipe.Hub.HubModelId?.Split('/')[^1]
-                ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(t.OutputDir))),
+                ?? RealPath.NameOf(t.OutputDir),
             Folder = t.OutputDir,
             LocalPaths = [.. LocalPaths(recipe), .. origin.Chain.Select(ancestor => ancestor.Name).Where(ModelFolder.IsLocal)],
             BaseModel = recipe.Model.ModelNameOrPath is { } named ? Published(named) : null,

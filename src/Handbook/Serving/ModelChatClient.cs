@@ -9,6 +9,7 @@ using Handbook.Models.Generation;
 using Handbook.Models.Serving;
 using Handbook.Text.Templates;
 using Handbook.Torch;
+using Handbook.Training.Progress;
 using Microsoft.Extensions.AI;
 
 namespace Handbook.Serving;
@@ -40,15 +41,13 @@ public sealed class ModelChatClient : IChatClient
     public static ModelChatClient Open(string model, IReadOnlyDictionary<string, string>? adapters = null, DType compute = DType.Float32)
     {
         var models = ServedModels.Open(ModelSource.Find(model), null, [.. (adapters ?? new Dictionary<string, string>())
-            .Select(adapter => new NamedAdapter(adapter.Key, adapter.Value))], compute, null, new EngineOptions(), new Unseen());
+            .Select(adapter => new NamedAdapter(adapter.Key, adapter.Value))], compute, null, new EngineOptions(), RunObservers.None);
         if (models.All[0].Prompts.CanChat)
             return new(models);
         models.Dispose();
         throw new InputException($"{model} has no chat template", why: "it has not learned to tell the turns of a conversation apart",
             fix: "use LanguageModel, which goes on from a text");
     }
-
-    private sealed class Unseen : IWorkObserver;
 
     /// <inheritdoc/>
     public async Task<ChatResponse> GetResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null,

@@ -51,7 +51,7 @@ internal sealed partial class ServedModels : IDisposable
         EngineOptions options, IWorkObserver observer)
     {
         TorchRuntime.Load();
-        name ??= Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(source.Top)));
+        name ??= RealPath.NameOf(source.Top);
         CheckNames([name, .. adapters.Select(adapter => adapter.Name)]);
         var config = source.Config();
         if (config.Decoder.Head != ModelHead.Language)

@@ -1,6 +1,5 @@
 using System.Text.Json.Nodes;
 using Handbook.Base;
-using Handbook.Base.Files;
 using Handbook.Training.Sampling;
 
 namespace Handbook.Evaluation.Judging;
@@ -77,7 +76,6 @@ internal static class AlpacaFiles
     public static void Write(string path, IEnumerable<JsonObject> rows)
     {
         Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
-        WholeFile.WriteText(path, new JsonArray([.. rows]).ToJsonString(new() { WriteIndented = true, Encoder = JsonLines.Options.Encoder })
-            + "\n");
+        JsonLines.WriteIndented(path, new JsonArray([.. rows]));
     }
 }

@@ -1,6 +1,5 @@
 using System.Text.Json.Nodes;
 using Handbook.Base;
-using Handbook.Base.Files;
 using Handbook.Base.Progress;
 using Handbook.Training;
 using Handbook.Training.Sampling;
@@ -91,8 +90,7 @@ internal static class AlpacaRun
         var report = AlpacaReport.Of(annotations, control);
         var json = report.Json();
         json["command"] = command;
-        WholeFile.WriteText(Path.Combine(folder, "results.json"),
-            json.ToJsonString(new() { WriteIndented = true, Encoder = JsonLines.Options.Encoder }) + "\n");
+        JsonLines.WriteIndented(Path.Combine(folder, "results.json"), json);
         return report;
     }
 

@@ -1,6 +1,5 @@
 using System.Text.Json.Nodes;
 using Handbook.Base;
-using Handbook.Base.Files;
 using Handbook.Base.Progress;
 using Handbook.Training;
 using Handbook.Training.Sampling;
@@ -85,7 +84,7 @@ internal static class BenchRun
                 + "compare with published marks");
         var standings = isPair ? BenchReport.Wins(judgements, options.Mode == JudgeMode.PairwiseBaseline ? options.Baseline : null, options.Seed)
             : BenchReport.Marks(judgements, options.Seed);
-        WholeFile.WriteText(Path.Combine(options.Output, "results.json"), new JsonObject
+        JsonLines.WriteIndented(Path.Combine(options.Output, "results.json"), new JsonObject
         {
             ["results"] = BenchReport.Json(standings),
             ["config"] = new JsonObject
@@ -102,7 +101,7 @@ internal static class BenchRun
                 ["questions"] = options.Questions.Count,
                 ["command"] = options.CommandLine,
             },
-        }.ToJsonString(new() { WriteIndented = true, Encoder = JsonLines.Options.Encoder }) + "\n");
+        });
         return standings;
     }
 

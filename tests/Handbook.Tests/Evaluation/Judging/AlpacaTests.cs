@@ -1,7 +1,7 @@
 using Handbook.Base;
-using Handbook.Base.Progress;
 using Handbook.Evaluation.Judging;
 using Handbook.Testing;
+using Handbook.Training.Progress;
 using Handbook.Training.Tests.Sampling;
 
 namespace Handbook.Tests.Evaluation.Judging;
@@ -93,7 +93,6 @@ public sealed class AlpacaTests
         Assert.False(report.IsMinimal);
         Assert.Equal((100, 1, 1), (report.WinRate, report.Total, report.Unparsed));
         Assert.InRange(report.Controlled.Mean, 0.4, 1);
-        File.AppendAllText(folder["annotations.json"], "");
         File.WriteAllText(path, "index,preference,std_delta_len,instruction_difficulty\n1,0.5,0,1\n");
         Assert.Contains("does not number its instructions", Assert.Throws<InputException>(() => LengthControl.ReadGamed(path)).Message,
             StringComparison.Ordinal);
@@ -125,7 +124,7 @@ public sealed class AlpacaTests
             Outputs = AlpacaOutput.Read(folder["mine.json"], "--outputs"),
             Output = folder["out"],
             Judge = new SpokenPairJudge(BenchRunTests.On(endpoint), JudgePrompts.Own()),
-            Observer = new Silent(),
+            Observer = RunObservers.None,
         };
         var report = AlpacaRun.Run(options)!;
         Assert.Equal((2, 0, 5, 1), (report.Wins, report.Losses, report.Draws, report.Unparsed));
@@ -152,6 +151,4 @@ public sealed class AlpacaTests
             return new LengthRow(i % 5 == 0 ? p : random.NextDouble() < p ? 1 : 0, x, d, gamed, gamed ? 0.1 : 1);
         })];
     }
-
-    private sealed class Silent : IWorkObserver;
 }

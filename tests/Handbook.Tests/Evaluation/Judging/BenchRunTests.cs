@@ -1,9 +1,9 @@
 using System.Text.Json;
 using Handbook.Base;
-using Handbook.Base.Progress;
 using Handbook.Evaluation.Judging;
 using Handbook.Models.Generation;
 using Handbook.Testing;
+using Handbook.Training.Progress;
 using Handbook.Training.Sampling;
 using Handbook.Training.Sampling.Endpoints;
 using Handbook.Training.Tests.Sampling;
@@ -29,7 +29,7 @@ public sealed class BenchRunTests
             Judge = On(endpoint),
             Prompts = JudgePrompts.Read(SharedFiles.Need("data", "mt-bench", "judge_prompts.jsonl")),
             References = references,
-            Observer = new Silent(),
+            Observer = RunObservers.None,
         };
         var standing = Assert.Single(BenchRun.Run(options));
 
@@ -110,7 +110,7 @@ public sealed class BenchRunTests
             Answers = [folder["strong.jsonl"], folder["weak.jsonl"], folder["other.jsonl"]],
             Judge = On(endpoint),
             Mode = JudgeMode.PairwiseAll,
-            Observer = new Silent(),
+            Observer = RunObservers.None,
         };
         var standings = BenchRun.Run(options);
         Assert.Equal(3 * 2 * 6 * 2, endpoint.Requests.Count);       // pairs, turns, questions, orders
@@ -231,6 +231,4 @@ public sealed class BenchRunTests
         {
         }
     }
-
-    private sealed class Silent : IWorkObserver;
 }
