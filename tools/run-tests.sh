@@ -58,7 +58,7 @@ run() {
 for project in "$root"/tests/*.Tests/; do run "$(basename "$project")"; done
 # Kernels and products once more on each lesser path of this processor.
 if [ "$kind" != golden ] && [ "$kind" != fuzz ] && [ -z "${HANDBOOK_CPU:-}" ]; then
-    filters+=(-trait- needs=processes)     # what goes between processes is the same
+    filters+=(-trait- needs=processes -trait- needs=nvrtc)     # what goes between processes, or to a GPU, is the same
     has() { for flag in "$@"; do grep -qw -m 1 "$flag" /proc/cpuinfo || return 1; done; }
     if has avx512f avx512bw avx512dq avx512vl; then
         if has avx512_bf16; then run Handbook.Torch.Tests HANDBOOK_CPU=avx512; fi

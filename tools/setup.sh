@@ -3,8 +3,11 @@
 #   tools/setup.sh            what building, training and testing need
 #   tools/setup.sh lint       also clang-format
 #   tools/setup.sh bench      also Debian's PyTorch, the peer of `make bench`
+#   tools/setup.sh cuda-check only NVIDIA's run-time compiler, with which tests compile the kernels for a GPU; it needs none
 set -euo pipefail
 source "$(dirname "$0")/env.sh"
+
+if [ "${1:-}" = cuda-check ]; then exec "$root/tools/setup-cuda-check.sh"; fi
 
 sdk=$(dotnet --list-sdks 2>/dev/null | grep -E '^10\.' | tail -n 1 || true)
 if [ -z "$sdk" ]; then
@@ -41,7 +44,7 @@ for feature in "$@"; do
     case $feature in
         lint) command -v clang-format >/dev/null || packages+=(clang-format) ;;
         bench) [ -e /usr/lib/python3/dist-packages/torch/__init__.py ] || packages+=(python3-torch) ;;
-        *) die "tools/setup.sh: unknown feature '$feature'; there are: lint, bench" ;;
+        *) die "tools/setup.sh: unknown feature '$feature'; there are: lint, bench, cuda-check" ;;
     esac
 done
 
