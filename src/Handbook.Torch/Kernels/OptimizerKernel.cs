@@ -12,7 +12,25 @@ internal interface IOptimizerRule
 
     /// <summary>The same for one float64.</summary>
     double Update(double p, double g, ref double a, ref double b);
+
+    /// <summary>The rule as a kernel of another device takes it.</summary>
+    RuleNumbers Numbers { get; }
 }
+
+/// <summary>Rules by the numbers that <c>optimizers.cu</c> has for them.</summary>
+internal enum RuleKind
+{
+    Adam,
+    Sgd,
+    RmsProp,
+    Adagrad,
+    Lion,
+    ScheduleFree,
+}
+
+/// <summary>A rule and its factors of one step, in the order in which its kernel has them.</summary>
+internal readonly record struct RuleNumbers(RuleKind Rule, float A, float B = 0, float C = 0, float D = 0, float E = 0, float F = 0,
+    float G = 0, float H = 0);
 
 /// <summary>Applies a rule to a flat bucket of parameters in one pass over memory.</summary>
 /// <remarks>

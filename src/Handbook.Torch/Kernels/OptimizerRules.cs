@@ -26,6 +26,9 @@ internal readonly struct AdamRule(double rate, double beta1, double beta2, doubl
     private readonly double _stepSize = rate / (1 - Math.Pow(beta1, step)), _root = 1 / Math.Sqrt(1 - Math.Pow(beta2, step)),
         _epsilon = epsilon;
 
+    public RuleNumbers Numbers => new(RuleKind.Adam, (float)_keep, (float)_decay, (float)_fresh1, (float)_beta2, (float)_fresh2,
+        (float)_stepSize, (float)_root, (float)_epsilon);
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public Vector512<float> Update(Vector512<float> p, Vector512<float> g, ref Vector512<float> a, ref Vector512<float> b)
     {
@@ -56,6 +59,8 @@ internal readonly struct SgdRule(double rate, double momentum, double decay, boo
     private readonly double _rate = rate, _momentum = momentum, _decay = decay;
     private readonly bool _nesterov = nesterov;
 
+    public RuleNumbers Numbers => new(RuleKind.Sgd, (float)_rate, (float)_momentum, (float)_decay, _nesterov ? 1 : 0);
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public Vector512<float> Update(Vector512<float> p, Vector512<float> g, ref Vector512<float> a, ref Vector512<float> b)
     {
@@ -82,6 +87,8 @@ internal readonly struct SgdRule(double rate, double momentum, double decay, boo
 internal readonly struct RmsPropRule(double rate, double alpha, double epsilon, double decay) : IOptimizerRule
 {
     private readonly double _rate = rate, _alpha = alpha, _epsilon = epsilon, _decay = decay;
+
+    public RuleNumbers Numbers => new(RuleKind.RmsProp, (float)_rate, (float)_alpha, (float)(1 - _alpha), (float)_epsilon, (float)_decay);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public Vector512<float> Update(Vector512<float> p, Vector512<float> g, ref Vector512<float> a, ref Vector512<float> b)
@@ -110,6 +117,8 @@ internal readonly struct AdagradRule(double rate, double epsilon, double decay, 
 {
     private readonly double _rate = rate / (1 + (step - 1) * rateDecay), _epsilon = epsilon, _decay = decay;
 
+    public RuleNumbers Numbers => new(RuleKind.Adagrad, (float)_rate, (float)_epsilon, (float)_decay);
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public Vector512<float> Update(Vector512<float> p, Vector512<float> g, ref Vector512<float> a, ref Vector512<float> b)
     {
@@ -135,6 +144,9 @@ internal readonly struct AdagradRule(double rate, double epsilon, double decay, 
 internal readonly struct LionRule(double rate, double beta1, double beta2, double decay) : IOptimizerRule
 {
     private readonly double _rate = rate, _beta1 = beta1, _beta2 = beta2, _keep = 1 - rate * decay;
+
+    public RuleNumbers Numbers => new(RuleKind.Lion, (float)_rate, (float)_beta1, (float)(1 - _beta1), (float)_beta2, (float)(1 - _beta2),
+        (float)_keep);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public Vector512<float> Update(Vector512<float> p, Vector512<float> g, ref Vector512<float> a, ref Vector512<float> b)
@@ -178,6 +190,9 @@ internal readonly struct ScheduleFreeRule(double rate, double beta1, double beta
 {
     private readonly double _rate = rate, _beta2 = beta2, _epsilon = epsilon, _decay = decay, _share = share;
     private readonly double _root = 1 / Math.Sqrt(1 - Math.Pow(beta2, step)), _pull = rate * (beta1 * (1 - share) - 1);
+
+    public RuleNumbers Numbers => new(RuleKind.ScheduleFree, (float)_rate, (float)_beta2, (float)(1 - _beta2), (float)_epsilon, (float)_decay,
+        (float)_share, (float)_root, (float)_pull);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public Vector512<float> Update(Vector512<float> p, Vector512<float> g, ref Vector512<float> a, ref Vector512<float> b)

@@ -34,8 +34,14 @@ internal sealed unsafe class Rows<T> : IDisposable where T : unmanaged
 
     public double this[int i]
     {
-        get => Torch.Kernels.Lanes.Get(Pointer, i);
-        set => Torch.Kernels.Lanes.Set(Pointer, i, value);
+        get => typeof(T) == typeof(Half) ? (double)((Half*)Pointer)[i] : Torch.Kernels.Lanes.Get(Pointer, i);
+        set
+        {
+            if (typeof(T) == typeof(Half))
+                ((Half*)Pointer)[i] = (Half)(float)value;
+            else
+                Torch.Kernels.Lanes.Set(Pointer, i, value);
+        }
     }
 
     public double[] ToArray() => [.. Enumerable.Range(0, Count).Select(i => this[i])];
@@ -67,8 +73,8 @@ internal static class Some
     }
 
     /// <summary>Relative rounding step of a storage type.</summary>
-    public static double Step<T>() where T : unmanaged => typeof(T) == typeof(BFloat16) ? 1.0 / 256 : typeof(T) == typeof(float)
-        ? 1.2e-7 : 2.3e-16;
+    public static double Step<T>() where T : unmanaged => typeof(T) == typeof(BFloat16) ? 1.0 / 256 : typeof(T) == typeof(Half) ? 1.0 / 2048
+        : typeof(T) == typeof(float) ? 1.2e-7 : 2.3e-16;
 
     public static void Close(double[] expected, double[] actual, double absolute, double relative = 0)
     {
