@@ -16,7 +16,7 @@ internal sealed class ModelWeights : IStoredWeights, IDisposable
     private readonly Dictionary<string, ParameterSpec> _specs;
     private readonly Dictionary<string, string> _names = [];
     private readonly long? _headSeed;
-    private readonly IReadOnlyList<string> _unknownKeys;
+    private readonly IReadOnlyList<string> _configNotes;
     private readonly string? _whole;        // the model whose text model this is; null for a model by itself
     private readonly IReadOnlyDictionary<string, QuantisedTensor> _codes;
     private readonly List<WeightFiles> _others = [];
@@ -40,7 +40,7 @@ internal sealed class ModelWeights : IStoredWeights, IDisposable
         _headSeed = headSeed;
         Config = config.Decoder;
         Family = config.Family;
-        (_whole, _unknownKeys) = (config.PartOf, config.Unknown);
+        (_whole, _configNotes) = (config.PartOf, [.. UnreadKeys.Note(files.Path, config)]);
         Parameters = parameters;
         _specs = parameters.ToDictionary(p => p.Name);
     }
@@ -58,7 +58,7 @@ internal sealed class ModelWeights : IStoredWeights, IDisposable
     public IReadOnlyList<string> Unused { get; private set; } = [];
 
     /// <summary>What a user should know of keys and tensors that are left out.</summary>
-    public IEnumerable<string> LeftOut => UnreadKeys.Note(_files.Path, _unknownKeys).Concat(_whole is null
+    public IEnumerable<string> LeftOut => _configNotes.Concat(_whole is null
         ? Unused.Take(5).Select(name => $"{_files.Path}: tensor {name} belongs to no parameter and is left out")
         : [$"{_files.Path} is a {_whole}: its text model alone is read and saved, without {Unused.Count} tensors of its other parts"
             + (Unused.Count == 0 ? "" : $" ({string.Join(", ", Unused.Select(PartOf).Distinct().Take(5))})")]);

@@ -29,6 +29,10 @@ public static class NewModel
         json["eos_token_id"] = tokenizer.EosId ?? json["eos_token_id"]?.DeepClone();
         json["pad_token_id"] = tokenizer.PadId ?? json["pad_token_id"]?.DeepClone();
         var config = PublishedConfig.Parse(PublishedJson.ToBytes(json), file);
+        if (config.Assumed is [_, ..] lacking)
+            throw new InputException($"{file} lacks {string.Join(", ", lacking.Select(one => one.Key))}",
+                why: "a published config may leave out what its class says; a new model's sizes are yours to choose",
+                fix: $"write them, such as {string.Join(", ", lacking.Select(one => $"\"{one.Key}\": {one.Value}"))}");
         var size = config.Decoder.VocabularySize;
         if (size < ids)
             throw new InputException($"{file}: vocab_size is {size}, but the tokenizer gives ids up to {ids - 1}",

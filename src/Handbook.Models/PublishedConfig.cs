@@ -10,6 +10,9 @@ namespace Handbook.Models;
 /// decoder they describe.</summary>
 public sealed class PublishedConfig
 {
+    // Some ten times those of the largest published models; lists of tensors are made from it.
+    private const int MostExperts = 1 << 18;
+
     private PublishedConfig(JsonObject json, Family family, DecoderConfig decoder) => (Json, Family, Decoder) = (json, family, decoder);
 
     /// <summary>Every key as it was read, known to us or not; of the text model where the file describes more.</summary>
@@ -24,6 +27,9 @@ public sealed class PublishedConfig
 
     /// <summary>Keys that say nothing to us.</summary>
     internal IReadOnlyList<string> Unknown { get; private init; } = [];
+
+    /// <summary>Sizes that the file leaves out, and what the family's class says of them.</summary>
+    internal IReadOnlyList<(string Key, int Value)> Assumed { get; private init; } = [];
 
     /// <summary>The network that the file describes.</summary>
     public DecoderConfig Decoder { get; }
@@ -71,9 +77,11 @@ public sealed class PublishedConfig
                 fix: $"add it; supported are {string.Join(", ", Family.All.Select(f => f.ModelType))}");
         var family = Family.For(modelType, file);
         var decoder = family.Describe(reader) with { Head = HeadOf(json) };
+        if (decoder.Experts is { } experts && (long)decoder.Layers * experts.Count > MostExperts)
+            reader.Mismatch($"{decoder.Layers} layers of {experts.Count} experts are more than any model has");
         var unknown = UnreadKeys.Judge(reader, family);
         reader.ThrowIfAnyProblem();
-        return new(json, family, decoder) { PartOf = part?.Whole, Unknown = unknown };
+        return new(json, family, decoder) { PartOf = part?.Whole, Unknown = unknown, Assumed = reader.Assumed };
     }
 
     /// <summary>The same model with a changed file.</summary>

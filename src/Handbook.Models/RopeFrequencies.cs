@@ -51,7 +51,7 @@ internal sealed record RopeFrequencies(double[] Inverse, double AttentionFactor)
                 var plain = Plain(theta, d);
                 for (var i = 0; i < plain.Length; i++)
                     plain[i] /= divisors[i];
-                return new(plain, LongRopeAttentionFactor(config, scaling, original));
+                return new(plain, LongRopeAttentionFactor(scaling, original));
             default:
                 throw new ArgumentOutOfRangeException(nameof(config), scaling.Kind, "not a kind of rope scaling");
         }
@@ -121,11 +121,10 @@ internal sealed record RopeFrequencies(double[] Inverse, double AttentionFactor)
         return Scale(scaling.Factor, 1);
     }
 
-    private static double LongRopeAttentionFactor(DecoderConfig config, RopeScaling scaling, int original)
+    private static double LongRopeAttentionFactor(RopeScaling scaling, int original)
     {
         if (scaling.AttentionFactor is { } given)
             return given;
-        var factor = scaling.OriginalMaxPositions is null ? scaling.Factor : (double)config.MaxPositions / original;
-        return factor <= 1 ? 1 : Math.Sqrt(1 + Math.Log(factor) / Math.Log(original));
+        return scaling.Factor <= 1 ? 1 : Math.Sqrt(1 + Math.Log(scaling.Factor) / Math.Log(original));
     }
 }

@@ -21,19 +21,26 @@ internal sealed record TextPart(JsonObject Json, string Whole)
     private static readonly string[] s_otherParts = ["vision_config", "audio_config", "image_token_id", "video_token_id", "vision_token_id",
         "vision_start_token_id", "vision_end_token_id"];
 
-    // With text alone all three positions of a token are the same, and the rotation by sections is the plain one.
-    private static readonly Dictionary<string, string> s_textTypes = new()
+    // With text alone all three positions of a token are the same, and the rotation by sections is the plain one. What a file leaves out is
+    // what the class of the text part says, where the family's says something else.
+    private static readonly Dictionary<string, (string Plain, string Defaults)> s_textTypes = new()
     {
-        ["qwen2_vl"] = "qwen2",
-        ["qwen2_vl_text"] = "qwen2",
-        ["qwen2_5_vl"] = "qwen2",
-        ["qwen2_5_vl_text"] = "qwen2",
+        ["qwen2_vl"] = ("qwen2", Qwen2),
+        ["qwen2_vl_text"] = ("qwen2", Qwen2),
+        ["qwen2_5_vl"] = ("qwen2", Qwen2),
+        ["qwen2_5_vl_text"] = ("qwen2", Qwen2),
+        ["qwen3_vl_text"] = ("qwen3", """{ "max_position_embeddings": 128000, "rope_theta": 500000.0 }"""),
     };
+
+    private const string Qwen2 = """
+        { "vocab_size": 152064, "hidden_size": 8192, "intermediate_size": 29568, "num_hidden_layers": 80, "num_attention_heads": 64,
+        "num_key_value_heads": 8, "rms_norm_eps": 1e-05, "rope_theta": 1000000.0, "max_window_layers": 80 }
+        """;
 
     /// <summary>The text model of a config; null where the config is of a text model alone.</summary>
     public static TextPart? Of(JsonObject json)
     {
-        var whole = json["model_type"] is JsonValue type && type.TryGetValue<string>(out var text) ? text : "";
+        var whole = TypeOf(json) ?? "";
         var inner = json["text_config"] as JsonObject;
         if (inner is null && !s_textTypes.ContainsKey(whole))
             return null;
@@ -43,16 +50,31 @@ internal sealed record TextPart(JsonObject Json, string Whole)
                 own[key] = json[key]?.DeepClone();
         foreach (var key in s_otherParts.Append("architectures"))
             own.Remove(key);
-        if (own["model_type"] is JsonValue value && value.TryGetValue<string>(out var name) && s_textTypes.TryGetValue(name, out var plain))
+        if (TypeOf(own) is { } type && s_textTypes.TryGetValue(type, out var text))
         {
-            own["model_type"] = plain;
+            own["model_type"] = text.Plain;
+            foreach (var (key, value) in JsonNode.Parse(text.Defaults)!.AsObject())
+                if (!own.ContainsKey(key))
+                    own[key] = value!.DeepClone();
             foreach (var key in (string[])["rope_scaling", "rope_parameters"])
-                if (own[key] is JsonObject rope && rope.Remove("mrope_section"))
-                {
-                    rope.Remove("type");
-                    rope["rope_type"] = "default";
-                }
+                if (own[key] is JsonObject rope)
+                    WithoutSections(rope);
         }
         return new(own, whole);
+    }
+
+    private static string? TypeOf(JsonObject json) => TextOf(json, "model_type");
+
+    private static string? TextOf(JsonObject json, string key) =>
+        json[key] is JsonValue value && value.TryGetValue<string>(out var text) ? text : null;
+
+    /// <summary>Leaves of a rotation by sections what it says besides: how positions are stretched.</summary>
+    private static void WithoutSections(JsonObject rope)
+    {
+        rope.Remove("mrope_section");
+        rope.Remove("mrope_interleaved");
+        foreach (var key in (string[])["rope_type", "type"])
+            if (TextOf(rope, key) == "mrope")
+                rope[key] = "default";
     }
 }

@@ -44,6 +44,67 @@ public sealed class FamilyConfigTests
         Assert.Equal(eos, config.EosIds);
     }
 
+    /// <summary>Type; D, F, L, H, V of its class.</summary>
+    public static TheoryData<string, int, int, int, int, int> Sizes() => new()
+    {
+        { "llama", 4096, 11008, 32, 32, 32000 },
+        { "mistral", 4096, 14336, 32, 32, 32000 },
+        { "ministral", 4096, 14336, 32, 32, 32000 },
+        { "mixtral", 4096, 14336, 32, 32, 32000 },
+        { "qwen2", 4096, 22016, 32, 32, 151936 },
+        { "qwen3", 4096, 22016, 32, 32, 151936 },
+        { "qwen2_moe", 2048, 5632, 24, 16, 151936 },
+        { "qwen3_moe", 2048, 6144, 24, 32, 151936 },
+        { "gemma", 3072, 24576, 28, 16, 256000 },
+        { "gemma2", 2304, 9216, 26, 8, 256000 },
+        { "gemma3_text", 2304, 9216, 26, 8, 262208 },
+        { "phi", 2048, 8192, 24, 32, 51200 },
+        { "phi3", 3072, 8192, 32, 32, 32064 },
+        { "olmo2", 4096, 11008, 32, 32, 50304 },
+        { "olmo3", 4096, 11008, 32, 32, 50304 },
+        { "olmoe", 2048, 2048, 16, 16, 50304 },
+        { "smollm3", 2048, 11008, 36, 16, 128256 },
+        { "granite", 4096, 11008, 32, 32, 32000 },
+        { "granitemoe", 4096, 11008, 32, 32, 32000 },
+        { "granitemoeshared", 4096, 11008, 32, 32, 32000 },
+        { "stablelm", 2560, 6912, 32, 32, 50304 },
+        { "starcoder2", 3072, 12288, 30, 24, 49152 },
+        { "cohere", 8192, 22528, 40, 64, 256000 },
+        { "cohere2", 8192, 22528, 40, 64, 256000 },
+        { "glm", 4096, 13696, 40, 32, 151552 },
+        { "glm4", 4096, 13696, 40, 32, 151552 },
+        { "exaone4", 4096, 16384, 32, 32, 102400 },
+        { "ernie4_5", 1024, 3072, 18, 16, 103424 },
+        { "hunyuan_v1_dense", 4096, 11008, 32, 32, 290943 },
+        { "seed_oss", 4096, 27648, 64, 80, 155136 },
+        { "nemotron", 6144, 24576, 32, 48, 256000 },
+        { "gpt_oss", 2880, 2880, 36, 64, 201088 },
+        { "deepseek_v3", 7168, 18432, 61, 128, 129280 },
+        { "gpt2", 768, 3072, 12, 12, 50257 },
+        { "gpt_bigcode", 768, 3072, 12, 12, 50257 },
+        { "gptj", 4096, 16384, 28, 16, 50400 },
+        { "gpt_neox", 6144, 24576, 44, 64, 50432 },
+        { "falcon", 4544, 18176, 32, 71, 65024 },
+        { "opt", 768, 3072, 12, 12, 50272 },
+        { "bloom", 64, 256, 2, 8, 250880 },
+    };
+
+    [Theory, MemberData(nameof(Sizes))]
+    public void Sizes_that_a_file_leaves_out_are_those_of_the_class_and_are_told(string type, int hidden, int inner, int layers, int heads,
+        int vocabulary)
+    {
+        var config = Some.Config(("model_type", type));
+        var network = config.Decoder;
+        Assert.Equal((hidden, inner, layers, heads, vocabulary), (network.HiddenSize, network.IntermediateSize, network.Layers,
+            network.Heads, network.VocabularySize));
+        Assert.Contains("config.json lacks ", Assert.Single(Families.UnreadKeys.Note("folder", config)));
+        Assert.Contains($", as the class of {type} has it", Families.UnreadKeys.Note("folder", config).Single());
+    }
+
+    [Fact]
+    public void Every_family_has_sizes() =>
+        Assert.Equal(Families.Family.All.Select(family => family.ModelType).Order(), Sizes().Select(row => row.Data.Item1).Order());
+
     [Fact]
     public void Layers_with_a_window_follow_the_class()
     {
@@ -107,7 +168,7 @@ public sealed class FamilyConfigTests
             ("use_cache", true), ("_name_or_path", "somewhere"), ("unsloth_version", "1"), ("my_key", 3));
         Assert.Equal(["my_key"], config.Unknown);
         Assert.Contains("config.json has my_key, which is not known here and changes nothing",
-            Assert.Single(Families.UnreadKeys.Note("folder", config.Unknown)));
+            Assert.Single(Families.UnreadKeys.Note("folder", config)));
     }
 
     /// <summary>A config with sizes alone.</summary>

@@ -40,6 +40,8 @@ public sealed class PublishedConfigTests
         var failure = Assert.Throws<InputException>(() => Some.Mixtral(("num_experts_per_tok", 5), ("router_aux_loss_coef", -1)));
         Assert.Contains("num_experts_per_tok is 5, more than the 4 of num_local_experts", failure.Message);
         Assert.Contains("router_aux_loss_coef is -1, but must be 0 or greater", failure.Message);
+        Assert.Contains("9000 layers of 4000 experts are more than any model has", Assert.Throws<InputException>(() =>
+            Some.Mixtral(("num_hidden_layers", 9000), ("num_local_experts", 4000))).Message);
         Assert.Contains("num_local_experts is 1000000, more than 4096",
             Assert.Throws<InputException>(() => Some.Mixtral(("num_local_experts", 1000000))).Message);
     }
@@ -90,6 +92,29 @@ public sealed class PublishedConfigTests
             ("rope_scaling", new JsonObject { ["type"] = "su", ["short_factor"] = Factors(1), ["long_factor"] = Factors(2) }));
         Assert.Equal((RopeScalingKind.LongRope, 32, 16.0),
             (phi.RopeScaling!.Kind, phi.RopeScaling.OriginalMaxPositions, phi.RopeScaling.Factor));
+    }
+
+    [Fact]
+    public void Rotations_of_two_sets_of_factors_go_by_older_names_and_may_state_how_far_they_stretch()
+    {
+        JsonObject Rope(string type, params (string Key, JsonNode? Value)[] more)
+        {
+            var rope = new JsonObject { ["rope_type"] = type, ["short_factor"] = new JsonArray(1, 1), ["long_factor"] = new JsonArray(2, 2) };
+            foreach (var (key, value) in more)
+                rope[key] = value;
+            return rope;
+        }
+        RopeScaling Read(string section, JsonObject rope, int? trained) => Some.Llama(("max_position_embeddings", 64), (section, rope),
+            ("original_max_position_embeddings", trained)).Decoder.RopeScaling!;
+
+        Assert.Equal((RopeScalingKind.LongRope, 16, 4.0), Of(Read("rope_scaling", Rope("yarn"), 16)));
+        Assert.Equal((RopeScalingKind.LongRope, 16, 4.0), Of(Read("rope_scaling", Rope("longrope", ("factor", 32.0)), 16)));
+        Assert.Equal((RopeScalingKind.LongRope, 16, 32.0), Of(Read("rope_parameters", Rope("longrope", ("factor", 32.0)), 16)));
+        Assert.Equal((RopeScalingKind.LongRope, 8, 8.0),
+            Of(Read("rope_parameters", Rope("longrope", ("original_max_position_embeddings", 8)), null)));
+        Assert.Equal((RopeScalingKind.LongRope, null, 3.0), Of(Read("rope_parameters", Rope("longrope", ("factor", 3.0)), null)));
+
+        static (RopeScalingKind, int?, double) Of(RopeScaling scaling) => (scaling.Kind, scaling.OriginalMaxPositions, scaling.Factor);
     }
 
     private static DecoderConfig Family(string modelType, params (string Key, JsonNode? Value)[] more) =>

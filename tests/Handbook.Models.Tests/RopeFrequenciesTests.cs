@@ -86,12 +86,13 @@ public sealed class RopeFrequenciesTests
         Assert.Equal(1.5, Compute(scaling with { AttentionFactor = 1.5 }, 10).AttentionFactor);
     }
 
-    [Fact] // factor 128/32 = 4: √(1 + ln 4 / ln 32) = √1.4
+    [Fact] // √(1 + ln 4 / ln 32) = √1.4
     public void LongRope_has_two_sets_of_divisors()
     {
         var scaling = new RopeScaling
         {
             Kind = RopeScalingKind.LongRope,
+            Factor = 4,
             OriginalMaxPositions = 32,
             ShortFactors = ValueList.Repeat(1.0, 8),
             LongFactors = ValueList.Repeat(5.0, 8),

@@ -113,6 +113,41 @@ public sealed class TextPartTests
     }
 
     [Fact]
+    public void How_positions_are_stretched_is_not_lost_with_the_sections()
+    {
+        var rope = JsonNode.Parse("""
+            {"type": "yarn", "mrope_section": [1, 1, 2], "factor": 4, "original_max_position_embeddings": 16, "mrope_interleaved": true}
+            """);
+        var config = Config(new() { ["model_type"] = "qwen2_vl", ["hidden_size"] = 512, ["rope_scaling"] = rope }).Decoder;
+        Assert.Equal((RopeScalingKind.Yarn, 4.0, 16), (config.RopeScaling!.Kind, config.RopeScaling.Factor,
+            config.RopeScaling.OriginalMaxPositions));
+    }
+
+    [Theory]
+    [InlineData("qwen2_5_vl_text", "qwen2", 8192, 80, 8, 1e6, 1e-5)]
+    [InlineData("qwen3_vl_text", "qwen3", 4096, 32, 32, 5e5, 1e-6)]
+    public void What_a_text_config_leaves_out_is_what_its_own_class_says(string type, string plain, int hidden, int layers, int groups,
+        double theta, double epsilon)
+    {
+        var config = Config(new() { ["model_type"] = "whole", ["text_config"] = new JsonObject { ["model_type"] = type } }).Decoder;
+        Assert.Equal((plain, hidden, layers, groups, theta, epsilon), (config.ModelType, config.HiddenSize, config.Layers,
+            config.KeyValueHeads, config.RopeTheta, config.NormEpsilon));
+    }
+
+    [Fact]
+    public void A_text_config_may_name_nothing_but_its_class_and_what_differs()
+    {
+        var config = Config(JsonNode.Parse("""
+            {"model_type": "llava", "text_config": {"model_type": "llama", "max_position_embeddings": 4096, "rms_norm_eps": 1e-5,
+            "torch_dtype": "float16", "vocab_size": 32064}, "vision_config": {}}
+            """)!.AsObject());
+        Assert.Equal((4096, 11008, 32, 32, 32064), (config.Decoder.HiddenSize, config.Decoder.IntermediateSize, config.Decoder.Layers,
+            config.Decoder.Heads, config.Decoder.VocabularySize));
+        Assert.Equal([("num_attention_heads", 32), ("hidden_size", 4096), ("intermediate_size", 11008), ("num_hidden_layers", 32)],
+            config.Assumed);
+    }
+
+    [Fact]
     public void A_text_model_of_a_family_that_is_not_built_is_named() =>
         Assert.Contains("model_type \"llama4_text\" is not supported", Assert.Throws<Families.UnsupportedFamilyException>(() =>
             Config(new() { ["model_type"] = "llama4", ["text_config"] = new JsonObject { ["model_type"] = "llama4_text" } })).Message);

@@ -18,17 +18,17 @@ internal sealed class Bloom : Family
 
     public override DecoderConfig Describe(ConfigReader config)
     {
-        var hidden = config.Size("hidden_size", "n_embed", "n_embd");
-        var heads = config.Size("n_head", "num_attention_heads");
+        var hidden = config.Size(64, "hidden_size", "n_embed", "n_embd");
+        var heads = config.Size(8, "n_head", "num_attention_heads");
         if (hidden % heads != 0)
             config.Mismatch($"hidden_size {hidden} is not divisible by n_head {heads}");
-        var vocabulary = config.Size("vocab_size");
+        var vocabulary = config.Size(250880, "vocab_size");
         return Check(config, new()
         {
             ModelType = ModelType,
             HiddenSize = hidden,
             IntermediateSize = 4 * hidden,
-            Layers = config.LayerCount("n_layer", "num_hidden_layers"),
+            Layers = config.LayerCount(2, "n_layer", "num_hidden_layers"),
             Heads = heads,
             KeyValueHeads = heads,
             HeadSize = Math.Max(1, hidden / heads),

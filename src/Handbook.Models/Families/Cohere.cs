@@ -13,6 +13,7 @@ internal class Cohere : Llama
     public override DecoderConfig Describe(ConfigReader config) => Describe(config, new()
     {
         // A missing key means Command R's own value.
+        Sizes = new(8192, 22528, 40, 64, 256000),
         MaxPositions = 8192,
         NormEpsilon = 1e-5,
         NormEpsilonKey = "layer_norm_eps",

@@ -19,6 +19,7 @@ internal sealed class ConfigReader(JsonObject json, string file)
     private readonly List<string> _problems = [];
     private readonly HashSet<string> _standIns = [];
     private readonly HashSet<string> _read = [];
+    private readonly List<(string Key, int Value)> _assumed = [];
 
     public string File => file;
 
@@ -35,6 +36,9 @@ internal sealed class ConfigReader(JsonObject json, string file)
     /// <summary>The keys that nobody has asked for, be they absent or not.</summary>
     public IEnumerable<(string Key, JsonNode? Value)> Unread => json.Where(pair => !_read.Contains(pair.Key))
         .Select(pair => (pair.Key, pair.Value));
+
+    /// <summary>Sizes that the file leaves out, and what the family's class says of them.</summary>
+    public IReadOnlyList<(string Key, int Value)> Assumed => _assumed;
 
     public void Problem(string text) => _problems.Add(text);
 
@@ -55,21 +59,31 @@ internal sealed class ConfigReader(JsonObject json, string file)
                 fix: $"compare the file with the published {System.IO.Path.GetFileName(file)}, or fetch it again");
     }
 
-    /// <summary>A size that must be there and above zero.</summary>
-    public int Size(params ReadOnlySpan<string> keys)
+    /// <summary>A size above zero, without which there is no network.</summary>
+    /// <param name="assumed">What the family's class says where the file has none of the keys, as configs of a model's text part leave out
+    /// what is the class's own; a null is missing all the same.</param>
+    public int Size(int assumed, params ReadOnlySpan<string> keys)
     {
         if (Find(keys, out var key) is { } node)
             return Positive(node, key);
-        return StandIn(keys[0], $"{keys[0]} is missing");
+        foreach (var name in keys)
+            if (States(name))
+                return StandIn(name, $"{name} is missing");
+        _assumed.Add((keys[0], assumed));
+        return assumed;
     }
+
+    /// <summary>A size that must be there and above zero.</summary>
+    public int Size(string key) => Find([key], out var path) is { } node ? Positive(node, path) : StandIn(path, $"{path} is missing");
 
     public int SizeOr(int fallback, params ReadOnlySpan<string> keys) =>
         Find(keys, out var key) is { } node ? Positive(node, key) : fallback;
 
     /// <summary>Number of layers: a size, with a bound of its own because lists are made from it.</summary>
-    public int LayerCount(params ReadOnlySpan<string> keys)
+    /// <param name="assumed">See <see cref="Size(int, ReadOnlySpan{string})"/>.</param>
+    public int LayerCount(int assumed, params ReadOnlySpan<string> keys)
     {
-        var layers = Size(keys);
+        var layers = Size(assumed, keys);
         return layers <= MostLayers ? layers : StandIn(keys[0], $"{keys[0]} is {layers}, more than {MostLayers}");
     }
 

@@ -15,6 +15,7 @@ internal sealed class Ernie45 : Llama
         return Describe(config, new()
         {
             // A missing key means ERNIE 4.5 0.3B's own value.
+            Sizes = new(1024, 3072, 18, 16, 103424),
             KeyValueHeads = 2,
             HeadSize = 128,
             MaxPositions = 131072,

@@ -13,7 +13,13 @@ internal sealed class Exaone4 : Llama
     public override DecoderConfig Describe(ConfigReader config)
     {
         // A missing key means EXAONE 4's own value.
-        var described = Describe(config, new() { KeyValueHeads = 32, NormEpsilon = 1e-5, BosId = 0 }) with
+        var described = Describe(config, new()
+        {
+            Sizes = new(4096, 16384, 32, 32, 102400),
+            KeyValueHeads = 32,
+            NormEpsilon = 1e-5,
+            BosId = 0,
+        }) with
         {
             NormPlacement = NormPlacement.After,
             QueryKeyNorm = QueryKeyNorm.PerHead,

@@ -19,12 +19,12 @@ internal sealed class Falcon : Family
 
     public override DecoderConfig Describe(ConfigReader config)
     {
-        var hidden = config.Size("hidden_size", "n_embed");
-        var heads = config.Size("num_attention_heads", "n_head");
+        var hidden = config.Size(4544, "hidden_size", "n_embed");
+        var heads = config.Size(71, "num_attention_heads", "n_head");
         if (hidden % heads != 0)
             config.Mismatch($"hidden_size {hidden} is not divisible by num_attention_heads {heads}");
         var headSize = Math.Max(1, hidden / heads);
-        var vocabulary = config.Size("vocab_size");
+        var vocabulary = config.Size(65024, "vocab_size");
         // A missing key means Falcon 7B's own value.
         var grouped = config.Flag(false, "new_decoder_architecture");
         var (groups, single) = (config.SizeOr(heads, "num_kv_heads", "n_head_kv"), config.Flag(true, "multi_query"));
@@ -42,7 +42,7 @@ internal sealed class Falcon : Family
             ModelType = ModelType,
             HiddenSize = hidden,
             IntermediateSize = config.SizeOr(4 * hidden, "ffn_hidden_size"),
-            Layers = config.LayerCount("num_hidden_layers", "n_layer"),
+            Layers = config.LayerCount(32, "num_hidden_layers", "n_layer"),
             Heads = heads,
             KeyValueHeads = grouped ? groups : single ? 1 : heads,
             HeadSize = headSize,

@@ -13,6 +13,7 @@ internal class Gemma : Llama
     // A missing key means Gemma 7B's own value.
     private protected static Defaults Usual { get; } = new()
     {
+        Sizes = new(3072, 24576, 28, 16, 256000),
         KeyValueHeads = 16,
         HeadSize = 256,
         MaxPositions = 8192,

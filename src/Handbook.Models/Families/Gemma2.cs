@@ -11,7 +11,8 @@ internal class Gemma2 : Gemma
     public override DecoderConfig Describe(ConfigReader config)
     {
         // A missing key means Gemma 2 2B's own value; a null cap means none.
-        var described = DescribeCapped(config, Usual with { KeyValueHeads = 4 }, attentionCap: 50, logitCap: 30);
+        var described = DescribeCapped(config, Usual with { Sizes = new(2304, 9216, 26, 8, 256000), KeyValueHeads = 4 },
+            attentionCap: 50, logitCap: 30);
         return described with { SlidingWindows = Windows(config, described.Layers, Window(config), layer => layer % 2 == 0) };
     }
 

@@ -15,9 +15,8 @@ internal sealed class Gemma3 : Gemma2
         // A missing key means the class's own value; files of models with pictures leave out all that are.
         var described = DescribeCapped(config, Usual with
         {
-            Heads = 8,
+            Sizes = new(2304, 9216, 26, 8, 262208),
             KeyValueHeads = 4,
-            VocabularySize = 262208,
             MaxPositions = 131072,
             RopeTheta = 1e6,
         }, attentionCap: null, logitCap: null);

@@ -13,6 +13,7 @@ internal class Glm : Llama
     public override DecoderConfig Describe(ConfigReader config) => Describe(config, new()
     {
         // A missing key means GLM-4-9B's own value.
+        Sizes = new(4096, 13696, 40, 32, 151552),
         KeyValueHeads = 2,
         HeadSize = 128,
         MaxPositions = 131072,

@@ -23,20 +23,20 @@ internal class Gpt2 : Family
 
     public override DecoderConfig Describe(ConfigReader config)
     {
-        var hidden = config.Size("n_embd", "hidden_size");
-        var heads = config.Size("n_head", "num_attention_heads");
+        var hidden = config.Size(768, "n_embd", "hidden_size");
+        var heads = config.Size(12, "n_head", "num_attention_heads");
         if (hidden % heads != 0)
             config.Mismatch($"n_embd {hidden} is not divisible by n_head {heads}");
         var headSize = Math.Max(1, hidden / heads);
         if (config.Flag(false, "add_cross_attention"))
             config.Problem("add_cross_attention is true, but only decoders without an encoder are supported");
-        var vocabulary = config.Size("vocab_size");
+        var vocabulary = config.Size(50257, "vocab_size");
         return Check(config, new()
         {
             ModelType = ModelType,
             HiddenSize = hidden,
             IntermediateSize = config.SizeOr(4 * hidden, "n_inner"),
-            Layers = config.LayerCount("n_layer", "num_hidden_layers"),
+            Layers = config.LayerCount(12, "n_layer", "num_hidden_layers"),
             Heads = heads,
             KeyValueHeads = heads,
             HeadSize = headSize,

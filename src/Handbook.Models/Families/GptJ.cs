@@ -19,11 +19,11 @@ internal sealed class GptJ : Family
 
     public override DecoderConfig Describe(ConfigReader config)
     {
-        var hidden = config.Size("n_embd", "hidden_size");
-        var heads = config.Size("n_head", "num_attention_heads");
+        var hidden = config.Size(4096, "n_embd", "hidden_size");
+        var heads = config.Size(16, "n_head", "num_attention_heads");
         if (hidden % heads != 0)
             config.Mismatch($"n_embd {hidden} is not divisible by n_head {heads}");
-        var vocabulary = config.Size("vocab_size");
+        var vocabulary = config.Size(50400, "vocab_size");
         if (config.States("rotary_dim") && !config.Has("rotary_dim"))
             config.Problem("rotary_dim is null, but must say how many dimensions of a head turn");
         return Check(config, new()
@@ -31,7 +31,7 @@ internal sealed class GptJ : Family
             ModelType = ModelType,
             HiddenSize = hidden,
             IntermediateSize = config.SizeOr(4 * hidden, "n_inner"),
-            Layers = config.LayerCount("n_layer", "num_hidden_layers"),
+            Layers = config.LayerCount(28, "n_layer", "num_hidden_layers"),
             Heads = heads,
             KeyValueHeads = heads,
             HeadSize = Math.Max(1, hidden / heads),

@@ -22,12 +22,12 @@ internal sealed class GptNeoX : Family
 
     public override DecoderConfig Describe(ConfigReader config)
     {
-        var hidden = config.Size("hidden_size");
-        var heads = config.Size("num_attention_heads");
+        var hidden = config.Size(6144, "hidden_size");
+        var heads = config.Size(64, "num_attention_heads");
         if (hidden % heads != 0)
             config.Mismatch($"hidden_size {hidden} is not divisible by num_attention_heads {heads}");
         var headSize = Math.Max(1, hidden / heads);
-        var vocabulary = config.Size("vocab_size");
+        var vocabulary = config.Size(50432, "vocab_size");
         var positions = config.SizeOr(2048, "max_position_embeddings");
         var rope = RopeKeys.Read(config, positions, partialRotary: 0.25);
         var attentionBias = config.Flag(true, "attention_bias");
@@ -35,8 +35,8 @@ internal sealed class GptNeoX : Family
         {
             ModelType = ModelType,
             HiddenSize = hidden,
-            IntermediateSize = config.Size("intermediate_size"),
-            Layers = config.LayerCount("num_hidden_layers"),
+            IntermediateSize = config.Size(24576, "intermediate_size"),
+            Layers = config.LayerCount(44, "num_hidden_layers"),
             Heads = heads,
             KeyValueHeads = heads,
             HeadSize = headSize,

@@ -17,8 +17,7 @@ internal sealed class GptOss : Llama
         // A missing key means gpt-oss-120b's own value.
         var described = Describe(config, new()
         {
-            Heads = 64,
-            VocabularySize = 201088,
+            Sizes = new(2880, 2880, 36, 64, 201088),
             KeyValueHeads = 8,
             HeadSize = 64,
             MaxPositions = 131072,

@@ -26,10 +26,7 @@ internal class Llama : Family
     /// <summary>What a key that the file lacks means; a family that says nothing here means what Llama does.</summary>
     private protected sealed record Defaults
     {
-        /// <summary>Null: the file must say it, as of every size that is null here.</summary>
-        public int? Heads { get; init; }
-
-        public int? VocabularySize { get; init; }
+        public ClassSizes Sizes { get; init; } = new(4096, 11008, 32, 32, 32000);
 
         /// <summary>Null: one key-value head per query head, as a null in the file means for every family.</summary>
         public int? KeyValueHeads { get; init; }
@@ -71,21 +68,21 @@ internal class Llama : Family
     /// <summary>The keys that Llama and its relatives share.</summary>
     private protected DecoderConfig Describe(ConfigReader config, Defaults defaults)
     {
-        var heads = Size(defaults.Heads, "num_attention_heads");
-        var hidden = config.Size("hidden_size");
+        var heads = config.Size(defaults.Sizes.Heads, "num_attention_heads");
+        var hidden = config.Size(defaults.Sizes.Hidden, "hidden_size");
         var defaultHeadSize = config.States("head_dim") ? null : defaults.HeadSize;
         if (!config.Has("head_dim") && defaultHeadSize is null && hidden % heads != 0)
             config.Mismatch($"hidden_size {hidden} is not divisible by num_attention_heads {heads}, and head_dim is not given");
         var headSize = config.SizeOr(defaultHeadSize ?? Math.Max(1, hidden / heads), "head_dim");
-        var vocabulary = Size(defaults.VocabularySize, "vocab_size");
+        var vocabulary = config.Size(defaults.Sizes.Vocabulary, "vocab_size");
         var positions = config.SizeOr(defaults.MaxPositions, "max_position_embeddings");
         var rope = RopeKeys.Read(config, positions, defaults.RopeTheta, defaults.PartialRotary);
         return Check(config, new()
         {
             ModelType = ModelType,
             HiddenSize = hidden,
-            IntermediateSize = config.Size("intermediate_size"),
-            Layers = config.LayerCount("num_hidden_layers"),
+            IntermediateSize = config.Size(defaults.Sizes.Inner, "intermediate_size"),
+            Layers = config.LayerCount(defaults.Sizes.Layers, "num_hidden_layers"),
             Heads = heads,
             KeyValueHeads = config.SizeOr(config.States("num_key_value_heads") ? heads
                 : defaults.KeyValueHeads ?? heads, "num_key_value_heads"),
@@ -106,8 +103,6 @@ internal class Llama : Family
             PaddingRow = config.PaddingRow(defaults.PadId, vocabulary),
             DType = config.DType(),
         }, "num_attention_heads", "num_key_value_heads");
-
-        int Size(int? assumed, string key) => assumed is { } size ? config.SizeOr(size, key) : config.Size(key);
     }
 
     /// <summary>The window of each layer; <c>layer_types</c>, where the file has it, says which layers have one.</summary>

@@ -11,7 +11,14 @@ internal sealed class Mixtral : Llama
     public override DecoderConfig Describe(ConfigReader config)
     {
         // A missing key means Mixtral 8x7B's own value.
-        var described = Describe(config, new() { KeyValueHeads = 8, MaxPositions = 4096 * 32, RopeTheta = 1e6, NormEpsilon = 1e-5 });
+        var described = Describe(config, new()
+        {
+            Sizes = new(4096, 14336, 32, 32, 32000),
+            KeyValueHeads = 8,
+            MaxPositions = 4096 * 32,
+            RopeTheta = 1e6,
+            NormEpsilon = 1e-5,
+        });
         return described with
         {
             Experts = ExpertKeys.Read(config, 8, 2, normalize: true, loss: 0.001, "num_local_experts", "num_experts"),

@@ -15,6 +15,7 @@ internal sealed class Nemotron : Llama
     public override DecoderConfig Describe(ConfigReader config) => Describe(config, new()
     {
         // A missing key means the class's own value.
+        Sizes = new(6144, 24576, 32, 48, 256000),
         MaxPositions = 4096,
         NormEpsilon = 1e-5,
         NormEpsilonKey = "norm_eps",

@@ -12,7 +12,14 @@ internal class Olmo2 : Llama
 
     // A missing key means OLMo 2 7B's own value.
     public override DecoderConfig Describe(ConfigReader config) =>
-        Describe(config, new() { NormEpsilon = 1e-5, BosId = null, EosIds = [50279], PadId = 1 }) with
+        Describe(config, new()
+        {
+            Sizes = new(4096, 11008, 32, 32, 50304),
+            NormEpsilon = 1e-5,
+            BosId = null,
+            EosIds = [50279],
+            PadId = 1,
+        }) with
         {
             NormPlacement = NormPlacement.After,
             QueryKeyNorm = QueryKeyNorm.WholeProjection,

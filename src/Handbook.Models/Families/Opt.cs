@@ -18,20 +18,20 @@ internal sealed class Opt : Family
 
     public override DecoderConfig Describe(ConfigReader config)
     {
-        var hidden = config.Size("hidden_size");
-        var heads = config.Size("num_attention_heads");
+        var hidden = config.Size(768, "hidden_size");
+        var heads = config.Size(12, "num_attention_heads");
         if (hidden % heads != 0)
             config.Mismatch($"hidden_size {hidden} is not divisible by num_attention_heads {heads}");
         if (!config.Flag(true, "layer_norm_elementwise_affine"))
             config.Problem("layer_norm_elementwise_affine is false, but only norms with weights are supported");
-        var (vocabulary, tables) = (config.Size("vocab_size"), config.SizeOr(hidden, "word_embed_proj_dim"));
+        var (vocabulary, tables) = (config.Size(50272, "vocab_size"), config.SizeOr(hidden, "word_embed_proj_dim"));
         var (before, bias) = (config.Flag(true, "do_layer_norm_before"), config.Flag(true, "enable_bias"));
         return Check(config, new()
         {
             ModelType = ModelType,
             HiddenSize = hidden,
             IntermediateSize = config.SizeOr(3072, "ffn_dim"),
-            Layers = config.LayerCount("num_hidden_layers"),
+            Layers = config.LayerCount(12, "num_hidden_layers"),
             Heads = heads,
             KeyValueHeads = heads,
             HeadSize = Math.Max(1, hidden / heads),

@@ -19,6 +19,7 @@ internal sealed class Phi : Llama
     public override DecoderConfig Describe(ConfigReader config) => Describe(config, new()
     {
         // A missing key means Phi-1's own value.
+        Sizes = new(2048, 8192, 24, 32, 51200),
         NormEpsilon = 1e-5,
         NormEpsilonKey = "layer_norm_eps",
         PartialRotary = 0.5,

@@ -13,7 +13,14 @@ internal sealed class Phi3 : Llama
     public override DecoderConfig Describe(ConfigReader config)
     {
         // A missing key means Phi-3-mini's own value.
-        var described = Describe(config, new() { MaxPositions = 4096, NormEpsilon = 1e-5, EosIds = [32000], PadId = 32000 });
+        var described = Describe(config, new()
+        {
+            Sizes = new(3072, 8192, 32, 32, 32064),
+            MaxPositions = 4096,
+            NormEpsilon = 1e-5,
+            EosIds = [32000],
+            PadId = 32000,
+        });
         return described with
         {
             SlidingWindows = Windows(config, described.Layers, config.SizeOr(0, "sliding_window"), firstLayer: 0),

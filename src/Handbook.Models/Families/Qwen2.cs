@@ -10,7 +10,9 @@ internal class Qwen2 : Llama
 
     public override DecoderConfig Describe(ConfigReader config) =>
         // A missing key means Qwen2-7B's own value.
-        DescribeQwen(config, new() { KeyValueHeads = 32, MaxPositions = 32768 }) with { QueryKeyValueBias = true };
+        DescribeQwen(config, new() { Sizes = Sizes, KeyValueHeads = 32, MaxPositions = 32768 }) with { QueryKeyValueBias = true };
+
+    private protected static ClassSizes Sizes { get; } = new(4096, 22016, 32, 32, 151936);
 
     /// <summary>Llama with the window of the Qwens.</summary>
     private protected DecoderConfig DescribeQwen(ConfigReader config, Defaults defaults)

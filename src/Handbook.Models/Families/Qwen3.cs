@@ -10,7 +10,8 @@ internal class Qwen3 : Qwen2
 
     public override DecoderConfig Describe(ConfigReader config) =>
         // A missing key means Qwen3-8B's own value.
-        DescribeQwen(config, new() { KeyValueHeads = 32, HeadSize = 128, MaxPositions = 32768, BosId = null, EosIds = [] }) with
+        DescribeQwen(config, new() { Sizes = Sizes, KeyValueHeads = 32, HeadSize = 128, MaxPositions = 32768, BosId = null, EosIds = [] })
+            with
         {
             QueryKeyValueBias = config.Flag(false, "attention_bias"),
             AttentionOutputBias = config.Flag(false, "attention_bias"),

@@ -14,22 +14,23 @@ internal sealed record RopeKeys(double Theta, double PartialRotary, RopeScaling?
             five = five.Section("full_attention") ?? five;      // of models that turn differently where they have a window
             theta = five.PositiveNumber(theta, "rope_theta");
             partialRotary = five.PositiveNumber(partialRotary, "partial_rotary_factor");
-            return new(theta, partialRotary, ReadScaling(five, maxPositions, trained));
+            return new(theta, partialRotary, ReadScaling(five, maxPositions, trained, isOld: false));
         }
         return new(theta, partialRotary, config.Section("rope_scaling") is { } four
-            ? ReadScaling(four, maxPositions, trained) : null);
+            ? ReadScaling(four, maxPositions, trained, isOld: true) : null);
     }
 
     /// <summary>The rotation of layers with a window, where a model has another one there: <c>rope_local_base_freq</c> as transformers 4
     /// writes it, its own part of <c>rope_parameters</c> as 5 does.</summary>
     public static RopeKeys OfWindows(ConfigReader config, int maxPositions, double theta) =>
         config.Section("rope_parameters")?.Section("sliding_attention") is { } five
-            ? new(five.PositiveNumber(theta, "rope_theta"), 1, ReadScaling(five, maxPositions, null))
+            ? new(five.PositiveNumber(theta, "rope_theta"), 1, ReadScaling(five, maxPositions, null, isOld: false))
             : new(config.PositiveNumber(theta, "rope_local_base_freq"), 1, null);
 
     /// <param name="trainedPositions">What the config itself says of the positions before stretching, as Phi 3's do; null
     /// where it says nothing.</param>
-    private static RopeScaling? ReadScaling(ConfigReader rope, int maxPositions, int? trainedPositions)
+    /// <param name="isOld">The section is that of transformers 4.</param>
+    private static RopeScaling? ReadScaling(ConfigReader rope, int maxPositions, int? trainedPositions, bool isOld)
     {
         var type = rope.Text("rope_type") ?? rope.Text("type");
         if (type is null or "default")
@@ -41,8 +42,9 @@ internal sealed record RopeKeys(double Theta, double PartialRotary, RopeScaling?
             "linear" => RopeScalingKind.Linear,
             "dynamic" => RopeScalingKind.Dynamic,
             "llama3" => RopeScalingKind.Llama3,
-            "yarn" => RopeScalingKind.Yarn,
-            "longrope" or "su" => RopeScalingKind.LongRope,
+            // Phi 3's first files called LongRoPE so.
+            "yarn" when !(rope.Has("short_factor") && rope.Has("long_factor")) => RopeScalingKind.Yarn,
+            "longrope" or "su" or "yarn" => RopeScalingKind.LongRope,
             _ => null,
         };
         if (kind is not { } known)
@@ -57,7 +59,9 @@ internal sealed record RopeKeys(double Theta, double PartialRotary, RopeScaling?
         {
             Kind = known,
             OriginalMaxPositions = known is RopeScalingKind.Linear or RopeScalingKind.Dynamic ? null : original,
-            Factor = Factor(rope, known, original, maxPositions),
+            // Release 4 took the ratio of the two lengths wherever the config itself states the shorter one.
+            Factor = known == RopeScalingKind.LongRope && isOld && trainedPositions is > 0 ? (double)maxPositions / trainedPositions.Value
+                : Factor(rope, known, original, maxPositions),
         };
         return known switch
         {

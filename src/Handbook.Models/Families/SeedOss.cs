@@ -12,6 +12,7 @@ internal sealed class SeedOss : Llama
     public override DecoderConfig Describe(ConfigReader config) => Describe(config, new()
     {
         // A missing key means Seed-OSS 36B's own value.
+        Sizes = new(4096, 27648, 64, 80, 155136),
         KeyValueHeads = 8,
         HeadSize = 128,
         MaxPositions = 524288,

@@ -16,6 +16,7 @@ internal sealed class SmolLM3 : Llama
         var described = Describe(config,
             new()
             {
+                Sizes = new(2048, 11008, 36, 16, 128256),
                 KeyValueHeads = 4,
                 MaxPositions = 32768,
                 RopeTheta = 2e6,

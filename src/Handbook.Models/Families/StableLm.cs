@@ -16,6 +16,7 @@ internal sealed class StableLm : Llama
         var parallel = config.Flag(false, "use_parallel_residual");
         return Describe(config, new()
         {
+            Sizes = new(2560, 6912, 32, 32, 50304),
             KeyValueHeads = 32,
             MaxPositions = 4096,
             NormEpsilon = 1e-5,

@@ -17,6 +17,7 @@ internal sealed class Starcoder2 : Llama
         // A missing key means StarCoder 2 7B's own value.
         var described = Describe(config, new()
         {
+            Sizes = new(3072, 12288, 30, 24, 49152),
             KeyValueHeads = 2,
             MaxPositions = 4096,
             NormEpsilon = 1e-5,

@@ -98,10 +98,16 @@ internal static class UnreadKeys
         return unknown;
     }
 
-    /// <summary>Says of keys that are not known that they change nothing.</summary>
-    public static IEnumerable<string> Note(string path, IReadOnlyList<string> unknown) => unknown.Count == 0 ? []
-        : [$"{path}: config.json has {string.Join(", ", unknown.Take(8))}{(unknown.Count > 8 ? ", …" : "")}, which is not known here and "
-            + "changes nothing"];
+    /// <summary>Says of keys that are not known that they change nothing, and of sizes that are not there what was taken.</summary>
+    public static IEnumerable<string> Note(string path, PublishedConfig config)
+    {
+        if (config.Assumed.Count > 0)
+            yield return $"{path}: config.json lacks {string.Join(", ", config.Assumed.Select(size => size.Key))}: taken as "
+                + $"{string.Join(", ", config.Assumed.Select(size => size.Value))}, as the class of {config.Family.ModelType} has it";
+        if (config.Unknown is [_, ..] unknown)
+            yield return $"{path}: config.json has {string.Join(", ", unknown.Take(8))}{(unknown.Count > 8 ? ", …" : "")}, which is not "
+                + "known here and changes nothing";
+    }
 
     private static bool IsOff(JsonNode? value, double? neutral) => value switch
     {

@@ -15,10 +15,12 @@ internal sealed class AddedVocabulary
     private readonly AddedTokenMatcher _normalized;
 
     /// <param name="listed">Tokens in the order in which they are added; of two with the same content the later one's flags count.</param>
+    /// <param name="own">How many of them tokenizer.json lists itself; null for all.</param>
     /// <param name="splitsSpecial">Whether special tokens in a text are left to the model: <c>split_special_tokens</c>.</param>
-    public AddedVocabulary(IReadOnlyList<AddedToken> listed, Model model, Normalizer? normalizer, bool splitsSpecial = false)
+    public AddedVocabulary(IReadOnlyList<AddedToken> listed, Model model, Normalizer? normalizer, int? own = null,
+        bool splitsSpecial = false)
     {
-        var tokens = Ids(listed, content => model.Vocabulary.TryGetValue(content, out var id) ? id : null, model.Vocabulary.Count);
+        var tokens = Ids(listed, content => model.Vocabulary.TryGetValue(content, out var id) ? id : null, model.Vocabulary.Count, own);
         foreach (var token in tokens)
         {
             _byContent[token.Content] = token;
@@ -34,17 +36,20 @@ internal sealed class AddedVocabulary
             .Select(token => (token, normalizer is null ? token.Content : normalizer.Apply(token.Content))));
     }
 
-    /// <summary>Every token once, with its id as the reference gives it, whatever the file says: that of the vocabulary, else the next
-    /// free one.</summary>
+    /// <summary>Every token once, with its id as the reference gives it, whatever the file says: that of the vocabulary, else the next one
+    /// from the vocabulary's end on, even where ids with gaps have taken it. Tokens of other files go on behind the last of all.</summary>
     /// <param name="idOf">The id within the model's vocabulary; null where the token is not in it.</param>
     /// <param name="size">Number of tokens of the model's vocabulary.</param>
-    public static List<AddedToken> Ids(IReadOnlyList<AddedToken> listed, Func<string, int?> idOf, int size)
+    /// <param name="own">How many of them tokenizer.json lists itself; null for all.</param>
+    public static List<AddedToken> Ids(IReadOnlyList<AddedToken> listed, Func<string, int?> idOf, int size, int? own = null)
     {
         var tokens = new List<AddedToken>(listed.Count);
         var places = new Dictionary<string, int>(StringComparer.Ordinal);
         var next = size;
-        foreach (var token in listed)
+        foreach (var (i, token) in listed.Index())
         {
+            if (i == own)
+                next = Math.Max(size, tokens.Select(one => one.Id).DefaultIfEmpty(-1).Max() + 1);
             if (token.Content.Length == 0)
                 continue;
             if (places.TryGetValue(token.Content, out var place))
@@ -53,9 +58,7 @@ internal sealed class AddedVocabulary
                 continue;
             }
             places[token.Content] = tokens.Count;
-            var id = idOf(token.Content) ?? next;
-            next = Math.Max(next, id + 1);
-            tokens.Add(token with { Id = id });
+            tokens.Add(token with { Id = idOf(token.Content) ?? next++ });
         }
         return tokens;
     }

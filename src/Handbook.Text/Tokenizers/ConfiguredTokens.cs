@@ -73,7 +73,8 @@ internal sealed class ConfiguredTokens
         if (changes.Count == 0)
             return listed;
         IReadOnlyList<AddedToken> all = [.. listed, .. changes];
-        var numbered = AddedVocabulary.Ids(all, idOf, size).ToDictionary(token => token.Content, token => token.Id, StringComparer.Ordinal);
+        var numbered = AddedVocabulary.Ids(all, idOf, size, listed.Count)
+            .ToDictionary(token => token.Content, token => token.Id, StringComparer.Ordinal);
         foreach (var token in _decoder)
             if (!known.ContainsKey(token.Content) && numbered[token.Content] != token.Id)
                 throw new InputException(

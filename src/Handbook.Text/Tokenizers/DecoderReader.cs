@@ -14,7 +14,7 @@ internal static class DecoderReader
         "ByteLevel" => new ByteLevelDecoder(),
         "ByteFallback" => new ByteFallbackDecoder(),
         "Fuse" => new FuseDecoder(),
-        "Replace" => new ReplaceDecoder(PatternReader.Read(node.Need("pattern"), emptyMatches: true), node.Text("content")),
+        "Replace" => new ReplaceDecoder(PatternReader.Read(node.Need("pattern")), node.Text("content")),
         "Strip" => new StripDecoder(CodePoints.Of(node.Text("content")) is [var point] ? point : throw node.Need("content")
             .Wrong("one character"), node.Number("start"), node.Number("stop")),
         "Metaspace" => new MetaspaceDecoder(PreTokenizerReader.Replacement(node), PreTokenizerReader.Scheme(node) != PrependScheme.Never),

@@ -32,6 +32,11 @@ internal static class NewTokens
         // Numbered as the reader does it: a token of the vocabulary keeps its id, any other gets the next one.
         var numbered = AddedVocabulary.Ids([.. all.Values, .. fresh],
             content => model.Vocabulary.TryGetValue(content, out var id) ? id : null, model.Vocabulary.Count);
+        foreach (var token in numbered.Where(token => fresh.Any(one => one.Content == token.Content)))
+            if (!model.Vocabulary.ContainsKey(token.Content) && model.Vocabulary.FirstOrDefault(pair => pair.Value == token.Id).Key is { } taken)
+                throw new InputException($"{files.Name}: a new token would get the id {token.Id}, which \"{taken}\" has",
+                    "ids of the vocabulary have gaps, and new tokens are numbered from its count on",
+                    "number the vocabulary without gaps, or add the token with the tool that made the file");
         using var document = TokenizerFolder.Parse(files.Tokenizer, files.Name);
         var config = files.Config?.DeepClone().AsObject();
         if (config?["added_tokens_decoder"] is JsonObject decoder)

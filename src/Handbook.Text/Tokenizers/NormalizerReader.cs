@@ -35,7 +35,7 @@ internal static class NormalizerReader
         var (from, to) = (CodePoints.Of(node.Need("pattern").Text("String", "")), CodePoints.Of(content));
         if (from.Length == 1 && to.Length == 1)
             return new ReplacePointNormalizer(from[0], to[0]);
-        return new ReplaceNormalizer(PatternReader.Read(node.Need("pattern"), emptyMatches: true), content);
+        return new ReplaceNormalizer(PatternReader.Read(node.Need("pattern")), content);
     }
 
     private static PrecompiledNormalizer Precompiled(ConfigNode node)

@@ -6,12 +6,10 @@ namespace Handbook.Text.Tokenizers;
 /// <summary>Reads <c>{"String": …}</c> and <c>{"Regex": …}</c>.</summary>
 internal static class PatternReader
 {
-    /// <param name="emptyMatches">Whether the empty string matches at every place (as normalizers have it) or
-    /// nowhere (as splits have it).</param>
-    public static IMatcher Read(ConfigNode node, bool emptyMatches)
+    public static IMatcher Read(ConfigNode node)
     {
         if (node.Find("String") is { } literal)
-            return emptyMatches && literal.AsText().Length == 0 ? new Pattern("") : new LiteralMatcher(literal.AsText());
+            return literal.AsText().Length == 0 ? new Pattern("") : new LiteralMatcher(literal.AsText());
         return Regex(node.Find("Regex") ?? throw node.Wrong("{\"String\": …} or {\"Regex\": …}"));
     }
 

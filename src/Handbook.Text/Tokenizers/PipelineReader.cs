@@ -30,7 +30,7 @@ internal static class PipelineReader
         var listed = AddedTokens(root);
         var tokens = config?.Tokens.AddTo(listed, IdOf, model.Vocabulary.Count) ?? listed;
         var splitsSpecial = config?.SplitsSpecial ?? false;
-        var added = new AddedVocabulary(tokens, model, normalizer, splitsSpecial);
+        var added = new AddedVocabulary(tokens, model, normalizer, listed.Count, splitsSpecial);
         var published = root.Find("post_processor") is { } t ? PostProcessorReader.Read(t) : null;
         var postProcessor = config is null ? published : config.Frame(published, content => added.IdOf(content) ?? IdOf(content));
         return new()

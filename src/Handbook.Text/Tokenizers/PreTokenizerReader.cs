@@ -14,7 +14,7 @@ internal static class PreTokenizerReader
     {
         "Sequence" => new SequencePreTokenizer([.. node.Need("pretokenizers").Items().Select(Read)]),
         "ByteLevel" => new ByteLevel(node.Flag("add_prefix_space"), node.Flag("use_regex", true)),
-        "Split" => new Split(PatternReader.Read(node.Need("pattern"), emptyMatches: false),
+        "Split" => new Split(PatternReader.Read(node.Need("pattern")),
             Behavior(node.Need("behavior")), node.Flag("invert")),
         "Digits" => new Split(new PointMatcher(Properties.IsNumeric),
             node.Flag("individual_digits") ? SplitBehavior.Isolated : SplitBehavior.Contiguous),

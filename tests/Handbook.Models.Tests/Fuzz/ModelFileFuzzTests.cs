@@ -76,17 +76,30 @@ public sealed class ModelFileFuzzTests : IDisposable
     [Fact]
     public void A_damaged_config_gives_a_network_or_a_message()
     {
-        byte[][] seeds = [.. new[] { Some.Gpt2(), Some.Llama(), Some.Mixtral(), Some.Llama(("model_type", "gemma")),
+        string[] seeds = [.. new[] { Some.Gpt2(), Some.Llama(), Some.Mixtral(), Some.Llama(("model_type", "gemma")),
             Some.Llama(("model_type", "qwen2"), ("rope_theta", 10000.0), ("tie_word_embeddings", true)),
             Some.Llama(("rope_scaling", System.Text.Json.Nodes.JsonNode.Parse(
                 """{"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 32}"""))) }
-            .Select(config => Encoding.UTF8.GetBytes(config.Json.ToJsonString()))];
-        FuzzRun.Over("config.json", seeds, ["llama", "gpt2", "gpt_neox", "mixtral", "phi3", "olmo2", "rope_type", "yarn", "longrope", "dynamic",
-            "head_dim", "sliding_window", "bfloat16", "eos_token_id", "vocab_size", "hidden_act", "num_attention_heads"], 1000, bytes =>
+            .Select(config => config.Json.ToJsonString()), .. Families.Family.All.Select(family => OfFamily(family.ModelType)),
+            $$"""{"model_type": "llava", "text_config": {{OfFamily("gemma3_text")}}, "vision_config": {"hidden_size": 3} }""",
+            OfFamily("qwen2_vl")];
+        FuzzRun.Over("config.json", [.. seeds.Select(Encoding.UTF8.GetBytes)], ["llama", "gpt2", "gpt_neox", "mixtral", "phi3", "olmo2",
+            "rope_type", "yarn", "longrope", "dynamic", "head_dim", "sliding_window", "bfloat16", "eos_token_id", "vocab_size", "hidden_act",
+            "num_attention_heads", "layer_types", "sliding_attention", "full_attention", "moe_intermediate_size", "n_group", "mlp_only_layers",
+            "no_rope_layers", "text_config", "mrope", "q_lora_rank", "alibi", "new_decoder_architecture"], 1000, bytes =>
         {
             var config = PublishedConfig.Parse(bytes, "config.json");
             Assert.NotEmpty(config.Family.Parameters(config.Decoder, fused: true));
         });
+
+        // Keys that some family reads, in the names of all of them.
+        static string OfFamily(string type) => $$"""
+            {"model_type": "{{type}}", "vocab_size": 40, "hidden_size": 32, "n_embd": 32, "intermediate_size": 24, "num_hidden_layers": 4,
+            "n_layer": 4, "num_attention_heads": 4, "n_head": 4, "num_key_value_heads": 2, "max_position_embeddings": 64, "n_positions": 64,
+            "rotary_dim": 4, "sliding_window": 8, "use_sliding_window": true, "max_window_layers": 1, "num_experts_per_tok": 2,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "full_attention"], "tie_word_embeddings": false,
+            "rope_parameters": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "rope_theta": 10000.0} }
+            """;
     }
 
     [Fact]

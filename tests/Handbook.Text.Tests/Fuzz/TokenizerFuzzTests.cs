@@ -53,6 +53,19 @@ public sealed class TokenizerFuzzTests
     }
 
     [Fact]
+    public void A_damaged_tekken_file_gives_an_answer_or_a_message()
+    {
+        using var folder = new TemporaryFolder();
+        FuzzRun.Over("tekken.json", [Tekken.File([.. "ab "u8, .. "c"u8], ["ab", "abc", " a"]),
+            Tekken.File("ab"u8.ToArray(), ["ab"], special: null, version: "v3")],
+            ["token_bytes", "YQ==", "rank", "special_tokens", "is_control", "default_vocab_size", "v11", "<s>", "-1"], 300, bytes =>
+            {
+                File.WriteAllBytes(folder["tekken.json"], bytes);
+                Try(Tokenizer.Load(folder.Path));
+            });
+    }
+
+    [Fact]
     public void Damaged_vocabularies_give_an_answer_or_a_message()
     {
         using var folder = new TemporaryFolder();

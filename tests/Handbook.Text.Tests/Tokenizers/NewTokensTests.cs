@@ -51,6 +51,11 @@ public sealed class NewTokensTests
         Assert.Equal(("{{ 1 }}", 0), (tokenizer.ChatTemplate, tokenizer.PadId));
     }
 
+    [Fact] // the third of two tokens has the id that a new one would get
+    public void A_new_token_that_would_take_the_id_of_another_is_refused() =>
+        Assert.Contains("a new token would get the id 3, which \"c\" has", Assert.Throws<InputException>(() => Tokenizer.FromJson(Some.Json(
+            """{"type":"WordLevel","unk_token":"a","vocab":{"a":0,"b":1,"c":3}}""")).WithTokens(["<x>"])).Message);
+
     [Fact]
     public void An_empty_token_is_refused() =>
         Assert.StartsWith("a token to add is empty", Assert.Throws<InputException>(() => Some.ByteTokenizer().WithTokens([""])).Message);

@@ -96,12 +96,12 @@ internal static class Tiny
     }
 
     /// <summary>Writes the weights of a model as a checkpoint.</summary>
-    public static void Save(Decoder model, string folder) => WeightFilesWriter.Save(folder,
+    public static void Save(Decoder model, string folder, DType? dtype = null) => WeightFilesWriter.Save(folder,
         PublishedTensors.Of(model.Parameters.Specs, name =>
         {
             var value = model.Parameters[name].Value;
             return new(new(name, value.DType, [.. value.Shape]), TensorKeeper.Address(value), new TensorKeeper(value));
-        }, DType.Float32));
+        }, dtype ?? DType.Float32));
 
     private static Decoder Filled(PublishedConfig config, ParameterPlan plan, int seed, int? adapterSeed = null)
     {

@@ -110,8 +110,11 @@ internal sealed class MetaspaceDecoder(int replacement, bool dropsFirst) : Token
 internal sealed class BpeDecoder(string suffix) : TokenDecoder
 {
     public override List<string> Apply(List<string> tokens) =>
-        suffix.Length == 0 ? tokens
-            : [.. tokens.Select((token, index) => token.Replace(suffix, index == tokens.Count - 1 ? "" : " ", StringComparison.Ordinal))];
+        [.. tokens.Select((token, index) => Replaced(token, index == tokens.Count - 1 ? "" : " "))];
+
+    // An empty suffix stands around every character.
+    private string Replaced(string token, string space) => suffix.Length > 0 ? token.Replace(suffix, space, StringComparison.Ordinal)
+        : string.Concat(token.EnumerateRunes().Select(rune => space + rune)) + space;
 }
 
 /// <summary>Joins continuations to their words, and puts spaces between words.</summary>

@@ -73,17 +73,21 @@ internal static class TiktokenConversion
                 || length == 0 || !Utf8Parser.TryParse(text[(space + 1)..], out int rank, out var read) || rank < 0
                 || read != text.Length - space - 1)
                 throw new InputException($"{name}:{line} is not a token in base64 and its rank", fix: "fetch the file again");
-            tokens.Add((string.Create(length, token[..length].ToArray(), static (characters, own) =>
-            {
-                for (var i = 0; i < own.Length; i++)
-                    characters[i] = (char)ByteAlphabet.PointOf(own[i]);
-            }), rank));
+            tokens.Add((Text(token[..length]), rank));
         }
         return tokens;
     }
 
+    /// <summary>Bytes as a token of a byte-level vocabulary.</summary>
+    public static string Text(ReadOnlySpan<byte> bytes) => string.Create(bytes.Length, bytes, static (characters, own) =>
+    {
+        for (var i = 0; i < own.Length; i++)
+            characters[i] = (char)ByteAlphabet.PointOf(own[i]);
+    });
+
     /// <summary>Every way to put a token together from two others, in the order of the ranks.</summary>
-    private static IEnumerable<(string, string)> Merges(List<(string Token, int Rank)> tokens, Dictionary<string, int> ids)
+    /// <param name="ids">The ids of all tokens that take part.</param>
+    public static IEnumerable<(string, string)> Merges(List<(string Token, int Rank)> tokens, Dictionary<string, int> ids)
     {
         var find = ids.GetAlternateLookup<ReadOnlySpan<char>>();
         var own = new List<(int Left, int Right, int At)>();

@@ -8,10 +8,12 @@ internal static class TokenizerFiles
 {
     /// <summary>Files by their names, first to last: what transformers writes itself, then what it converts.</summary>
     private static readonly string[] Names =
-        ["tokenizer.json", "tokenizer.json.gz", "tokenizer.model", "spiece.model", "tiktoken.model", "vocab.json", "vocab.txt"];
+        ["tokenizer.json", "tokenizer.json.gz", Tekken, "tokenizer.model", "spiece.model", "tiktoken.model", "vocab.json", "vocab.txt"];
+
+    private const string Tekken = "tekken.json";
 
     /// <summary>What is looked for in a folder, for messages.</summary>
-    public const string Known = "tokenizer.json (or tokenizer.json.gz), tokenizer.model, spiece.model, *.tiktoken, "
+    public const string Known = "tokenizer.json (or tokenizer.json.gz), tekken.json, tokenizer.model, spiece.model, *.tiktoken, "
         + "vocab.json with merges.txt, or vocab.txt";
 
     /// <summary>The file that holds a folder's tokenizer; null where there is none.</summary>
@@ -43,10 +45,8 @@ internal static class TokenizerFiles
                     @class, vocabulary);
             case ("vocab.txt", _):
                 return LineConversion.Convert(StrictUtf8.Of(bytes, file), config, @class, file);
-            case ("tekken.json", _):
-                throw new InputException($"{file}: Mistral's tekken files are not read",
-                    "their ids and special tokens are those of Mistral's own library",
-                    "use the tokenizer.json that is published with the model");
+            case (Tekken, _):
+                return TekkenConversion.Convert(bytes, config, file);
             default:
                 return null;
         }
