@@ -194,28 +194,11 @@ internal sealed class ApiServer : IAsyncDisposable
                 + (request.Method.Length > 20 ? "that" : request.Method), code: "method_not_allowed");
     }
 
-    private async Task<RequestBody> Body(HttpRequest request, CancellationToken cancel)
+    private Task<RequestBody> Body(HttpRequest request, CancellationToken cancel)
     {
         Require(request, HttpMethods.Post);
-        // Another type than this is what a page of somebody else's may send from a browser without asking.
-        if (request.ContentType?.Split(';')[0].Trim().Equals("application/json", StringComparison.OrdinalIgnoreCase) != true)
-            throw new ApiException(415, "the request must have the header `Content-Type: application/json`",
-                code: "unsupported_media_type");
-        if (request.ContentLength > _options.MaxBody)
-            throw TooLarge();
-        using var bytes = new MemoryStream();
-        var part = new byte[16384];
-        while (await request.Body.ReadAsync(part, cancel) is > 0 and var count)
-        {
-            if (bytes.Length + count > _options.MaxBody)
-                throw TooLarge();
-            bytes.Write(part, 0, count);
-        }
-        return RequestBody.Parse(bytes.GetBuffer().AsMemory(0, (int)bytes.Length));
+        return RequestBody.Read(request, _options.MaxBody, " (--max-body)", cancel);
     }
-
-    private ApiException TooLarge() =>
-        new(413, $"the request is larger than {Size.Of(_options.MaxBody)} (--max-body)", code: "request_too_large");
 
     /// <summary>A page of somebody else's may give its own name this machine's address: without a key, only this machine's names
     /// count.</summary>

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Unicode;
 using Handbook.Base;
+using Microsoft.AspNetCore.Http;
 
 namespace Handbook.Server;
 
@@ -18,6 +19,32 @@ internal sealed class RequestBody
     private readonly HashSet<string> _read = [.. s_withoutEffect];
 
     private RequestBody(JsonElement json, string path) => (_json, _path) = (json, path);
+
+    /// <summary>Reads the body of a request.</summary>
+    /// <param name="most">Most bytes.</param>
+    /// <param name="bound">Behind the bound in the message: the option that sets it, or nothing.</param>
+    /// <param name="cancel">Ends the reading.</param>
+    /// <exception cref="ApiException">It is of another type, larger, or no JSON object.</exception>
+    public static async Task<RequestBody> Read(HttpRequest request, long most, string bound, CancellationToken cancel)
+    {
+        // Another type than this is what a page of somebody else's may send from a browser without asking.
+        if (request.ContentType?.Split(';')[0].Trim().Equals("application/json", StringComparison.OrdinalIgnoreCase) != true)
+            throw new ApiException(415, "the request must have the header `Content-Type: application/json`",
+                code: "unsupported_media_type");
+        if (request.ContentLength > most)
+            throw TooLarge();
+        using var bytes = new MemoryStream();
+        var part = new byte[16384];
+        while (await request.Body.ReadAsync(part, cancel) is > 0 and var count)
+        {
+            if (bytes.Length + count > most)
+                throw TooLarge();
+            bytes.Write(part, 0, count);
+        }
+        return Parse(bytes.GetBuffer().AsMemory(0, (int)bytes.Length));
+
+        ApiException TooLarge() => new(413, $"the request is larger than {Size.Of(most)}{bound}", code: "request_too_large");
+    }
 
     /// <exception cref="ApiException">It is no JSON object.</exception>
     public static RequestBody Parse(ReadOnlyMemory<byte> bytes)

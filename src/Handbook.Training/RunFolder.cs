@@ -19,6 +19,12 @@ namespace Handbook.Training;
 /// </remarks>
 internal sealed class RunFolder : IRunObserver, IDisposable
 {
+    /// <summary>What the model answers at evaluations.</summary>
+    public const string SamplesName = "samples.jsonl";
+
+    /// <summary>What it answers to the prompts that it learns from.</summary>
+    public const string CompletionsName = "completions.jsonl";
+
     private readonly MetricsFile? _metrics;
     private readonly LossPlot? _plot;
     private readonly TensorBoardLog? _tensorBoard;

@@ -195,6 +195,11 @@ public sealed record TrainingOptions
     /// <summary>Evaluate before the first step.</summary>
     public bool EvalOnStart { get; init; }
 
+    /// <summary>At each evaluation write what the model answers to 16 held-out prompts to <c>samples.jsonl</c> in the run folder: always
+    /// the same prompts, always the likeliest words, at most <c>max_completion_length</c> or else 256 tokens. Of plain texts the prompt is
+    /// the beginning. <c>watch</c> and <c>dashboard</c> show them.</summary>
+    public bool GenerateDuringEval { get; init; }
+
     /// <summary>When to save a checkpoint: <c>no</c>, <c>steps</c>, <c>epoch</c>, or <c>best</c>: whenever an evaluation is the best so
     /// far.</summary>
     [Key(IsUsual = true)]

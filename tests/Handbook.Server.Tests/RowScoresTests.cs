@@ -24,13 +24,13 @@ public sealed class RowScoresTests(ServedFixture served) : IClassFixture<ServedF
                 new(SegmentRole.Rejected, 0, s_bad, new byte[] { 1 }),
             ],
         };
-        var scores = RowScores.Of(model, tree);
+        var scores = RowScores.Of(model.Network, tree);
         Same(Plain(model, s_prompt), scores[0]);
         Same(Plain(model, [.. s_prompt, .. s_good])[4..], scores[1]);
         Same(Plain(model, [.. s_prompt, .. s_bad])[4..], scores[2]);
 
         var packed = new TokenRow { Segments = [new(SegmentRole.Row, -1, s_good, new byte[3]), new(SegmentRole.Row, -1, s_bad, new byte[1])] };
-        scores = RowScores.Of(model, packed);
+        scores = RowScores.Of(model.Network, packed);
         Same(Plain(model, s_good), scores[0]);
         Same([double.NaN], scores[1]);
     }

@@ -62,6 +62,25 @@ internal sealed class PromptEncoder
             prompt.Inputs)
         : EncodeText(prompt.Text!);
 
+    /// <summary>With what the chat template opens an answer; empty where there is no template, or it opens with nothing.</summary>
+    public int[] AnswerOpening()
+    {
+        if (_chat is null)
+            return [];
+        var conversation = new Conversation { Messages = JsonSerializer.SerializeToElement(new[] { new { role = "user", content = "question" } }) };
+        try
+        {
+            string Render(bool opens) => _chat.Template.Render(conversation,
+                new RenderOptions { AddGenerationPrompt = opens, SpecialTokens = Tokenizer.SpecialTokens }).Text;
+            var (closed, open) = (Render(false), Render(true));
+            return open.StartsWith(closed, StringComparison.Ordinal) ? Tokenizer.Encode(open[closed.Length..], addSpecialTokens: false) : [];
+        }
+        catch (TemplateException)
+        {
+            return [];
+        }
+    }
+
     private int? EndOfTurn()
     {
         const string said = "answer";

@@ -88,6 +88,25 @@ internal sealed class AnswerEngine : IDisposable
         return done.Task;
     }
 
+    /// <summary>Lets go of all that belongs to a network, which is freed next; answers that it still makes end.</summary>
+    public void Forget(Decoder model)
+    {
+        try
+        {
+            Run(() =>
+            {
+                if (_batches.Remove(model, out var batch))
+                    Abandon(batch, new OperationCanceledException());
+                _kept.Drop(model);
+                return true;
+            }).GetAwaiter().GetResult();
+        }
+        catch (EngineStoppedException)
+        {
+            // It has let go of everything.
+        }
+    }
+
     /// <summary>Bytes that a request needs at most while its first answer is made, and for each further one at the same time.</summary>
     internal static (long First, long More) Need(EngineRequest request)
     {
@@ -242,17 +261,23 @@ internal sealed class AnswerEngine : IDisposable
         }
         catch (Exception failure)       // the other networks' clients, and the next ones, are still answered
         {
-            foreach (var row in batch.Rows)
-            {
-                _running.Remove(row, out var request);
-                request!.End(failure);
-                request.Over++;
-                Drop(request);
-            }
-            batch.Dispose();
+            Abandon(batch, failure);
             return;
         }
         Leave(model, batch);
+    }
+
+    /// <summary>Ends all answers of a batch.</summary>
+    private void Abandon(RunningBatch batch, Exception why)
+    {
+        foreach (var row in batch.Rows)
+        {
+            _running.Remove(row, out var request);
+            request!.End(why);
+            request.Over++;
+            Drop(request);
+        }
+        batch.Dispose();
     }
 
     private void Leave(Decoder model, RunningBatch batch) => batch.Leave(row =>

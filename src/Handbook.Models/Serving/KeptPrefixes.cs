@@ -62,6 +62,18 @@ internal sealed class KeptPrefixes : IDisposable
             DropOldest();
     }
 
+    /// <summary>Forgets all texts of a network.</summary>
+    public void Drop(Decoder model)
+    {
+        for (var node = _entries.First; node is not null;)
+        {
+            var next = node.Next;
+            if (node.Value.Model == model)
+                Drop(node);
+            node = next;
+        }
+    }
+
     /// <summary>Forgets the text that was used least lately.</summary>
     /// <returns>Whether there was one.</returns>
     public bool DropOldest()

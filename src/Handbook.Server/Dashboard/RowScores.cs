@@ -1,6 +1,6 @@
 using Handbook.Base;
 using Handbook.Data;
-using Handbook.Models.Generation;
+using Handbook.Models;
 using Handbook.Torch;
 using Handbook.Torch.Fused;
 using Handbook.Training.Methods;
@@ -11,17 +11,17 @@ namespace Handbook.Server.Dashboard;
 internal static class RowScores
 {
     /// <summary>log p of every token, by segment; NaN for the first of a root, which nothing predicts.</summary>
-    /// <param name="model">The model.</param>
+    /// <param name="network">The model.</param>
     /// <param name="row">A row, a prompt with its answers, or several rows that were packed together.</param>
     /// <exception cref="InputException">The numbers are none.</exception>
-    public static double[][] Of(LanguageModel model, TokenRow row)
+    public static double[][] Of(Decoder network, TokenRow row)
     {
         using var exact = RowExact.Enabled();
         using var mode = GradMode.Disabled();
-        return [.. row.Segments.Select((segment, s) => One(model, row, s))];
+        return [.. row.Segments.Select((segment, s) => One(network, row, s))];
     }
 
-    private static double[] One(LanguageModel model, TokenRow row, int s)
+    private static double[] One(Decoder network, TokenRow row, int s)
     {
         using var scope = TensorScope.Enter();
         int[] before = [.. Before(row, row.Segments[s].Parent)], own = [.. row.Segments[s].Ids.Span];
@@ -35,7 +35,7 @@ internal static class RowScores
         var batch = BatchBuilder.Build(new TokenRowList([TokenRow.Single(ids, all)]), [0]);
         int[] places = [.. Enumerable.Range(0, batch.Count).Where(i => batch.Targets[i] >= 0)];
         var statistics = new HeadStatistics(places.Length);
-        _ = TokenLogProbs.Of(model.Network, new Bin(batch, batch.Stream()), places, Array.ConvertAll(places, i => batch.Targets[i]), statistics);
+        _ = TokenLogProbs.Of(network, new Bin(batch, batch.Stream()), places, Array.ConvertAll(places, i => batch.Targets[i]), statistics);
         for (var i = 0; i < places.Length; i++)
             if (places[i] + 1 >= before.Length)
                 found[places[i] + 1 - before.Length] = double.IsNaN(statistics.LogProb[i])

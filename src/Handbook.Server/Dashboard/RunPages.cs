@@ -4,7 +4,6 @@ using System.Text.Json.Nodes;
 using Handbook.Base;
 using Handbook.Data;
 using Handbook.Data.Mixing;
-using Handbook.Models.Generation;
 using Handbook.Recipes;
 using Handbook.Runs;
 using Handbook.Text.Tokenizers;
@@ -17,7 +16,8 @@ namespace Handbook.Server.Dashboard;
 
 /// <summary>What the page asks for: runs and all that stands in their folders, as JSON.</summary>
 /// <param name="folder">A run, or a folder of runs; looked at anew at each request.</param>
-internal sealed class RunPages(string folder) : IDisposable
+/// <param name="models">Those that say how likely tokens are.</param>
+internal sealed class RunPages(string folder, OpenModels models) : IDisposable
 {
     /// <summary>Most points of a curve that are sent: more than a screen has columns.</summary>
     private const int MostPoints = 2000;
@@ -27,7 +27,6 @@ internal sealed class RunPages(string folder) : IDisposable
     private readonly ConcurrentDictionary<string, RunView> _seen = new();
     private readonly Lock _reading = new();
     private (string Run, TrainingData Data, Tokenizer Tokenizer)? _rows;
-    private (string Run, DateTime Written, LanguageModel Model)? _model;
 
     /// <summary>Answers a path; null where there is nothing.</summary>
     public JsonNode? Answer(string path, IQueryCollection query)
@@ -42,9 +41,37 @@ internal sealed class RunPages(string folder) : IDisposable
             "recipe" => Text(place, "recipe.yaml"),
             "card" => Text(place, "README.md"),
             "lineage" => Text(place, RunInfo.FileName),
+            "samples" => Samples(place),
             "rows" => Rows(id, place, Number(query, "from", 0), Number(query, "count", 5), query["scores"] == "1"),
             _ => null,
         };
+    }
+
+    /// <summary>The models of the runs, name to folder: what each has saved at its end and at its checkpoints, and what it began with.</summary>
+    public IReadOnlyList<(string Name, string Place)> Models()
+    {
+        var found = new List<(string Name, string Place)>();
+        foreach (var run in Find())
+        {
+            RunView view;
+            try
+            {
+                view = Look(Id(run), run);
+            }
+            catch (InputException)
+            {
+                continue;       // the list of runs says why
+            }
+            if (view.Method == "reward")
+                continue;       // it has nothing to say
+            if (Directory.EnumerateFiles(run, "*.safetensors").Any())
+                found.Add((Id(run), run));
+            found.AddRange(view.Checkpoints.OrderDescending().Select(step => ($"{Id(run)}, checkpoint {step}",
+                Path.Combine(run, $"checkpoint-{step}"))));
+            if (view.Model is { } name && Directory.Exists(name))
+                found.Add((name, name));
+        }
+        return [.. found.DistinctBy(model => model.Name)];
     }
 
     // A run is known by its place below the folder; only what was found there is read, so that no name leads elsewhere.
@@ -130,6 +157,22 @@ internal sealed class RunPages(string folder) : IDisposable
         return [.. series.Chunk(share).Select(chunk => (JsonNode)new JsonArray(chunk[^1].Step, chunk.Average(point => point.Value)))];
     }
 
+    private static JsonObject Samples(string place) => new()
+    {
+        ["prompts"] = new JsonArray([.. RunSamples.Read(place).Select(prompt => (JsonNode)new JsonObject
+        {
+            ["prompt"] = prompt.Prompt,
+            ["known"] = new JsonObject(prompt.Known.Select(pair => KeyValuePair.Create<string, JsonNode?>(pair.Key, pair.Value))),
+            ["answers"] = new JsonArray([.. prompt.Answers.Select(answer => (JsonNode)new JsonObject
+            {
+                ["first"] = answer.First,
+                ["last"] = answer.Last,
+                ["text"] = answer.Text,
+                ["reward"] = answer.Reward,
+            })]),
+        })]),
+    };
+
     private static JsonObject? Text(string place, string name) => File.Exists(Path.Combine(place, name))
         ? new() { ["name"] = name, ["text"] = File.ReadAllText(Path.Combine(place, name)) } : null;
 
@@ -148,37 +191,23 @@ internal sealed class RunPages(string folder) : IDisposable
             }
             var (rows, words) = (_rows!.Value.Data.Train, _rows.Value.Tokenizer);
             from = Math.Clamp(from, 0, Math.Max(0, rows.Count - 1));
+            using var lease = scored ? models.Take(place, CancellationToken.None).GetAwaiter().GetResult() : null;
             return new()
             {
                 ["from"] = from,
                 ["total"] = rows.Count,
                 ["rows"] = new JsonArray([.. Enumerable.Range(from, Math.Min(Math.Clamp(count, 1, MostRows), rows.Count - from))
-                    .Select(i => (JsonNode)(scored ? Scored(rows.Read(i), words, Model(id, place)) : Row(rows.Read(i), words)))]),
+                    .Select(i => (JsonNode)(lease is null ? Row(rows.Read(i), words) : Scored(rows.Read(i), words, lease)))]),
             };
         }
     }
 
-    // The last one that was asked for; another one takes its place, also where a run has saved it anew.
-    private LanguageModel Model(string id, string place)
-    {
-        var written = Directory.EnumerateFiles(place, "*.safetensors").Select(File.GetLastWriteTimeUtc).DefaultIfEmpty().Max();
-        if (written == default)
-            throw new InputException($"{place} holds no model yet", "log-probabilities are those of the model that the run saves at its end");
-        if (_model is not { } known || known.Run != id || known.Written != written)
-        {
-            _model?.Model.Dispose();
-            _model = null;
-            _model = (id, written, LanguageModel.Open(place));
-        }
-        return _model!.Value.Model;
-    }
-
-    private static JsonObject Scored(TokenRow row, Tokenizer tokenizer, LanguageModel model)
+    private static JsonObject Scored(TokenRow row, Tokenizer tokenizer, OpenModels.Lease lease)
     {
         if (row.TokenCount > MostTokens)
             throw new InputException($"the row has {row.TokenCount:N0} tokens, and at most {MostTokens:N0} are scored here",
                 fix: "score it with handbook evaluate --task perplexity");
-        var scores = RowScores.Of(model, row);
+        var scores = lease.Engine.Run(() => RowScores.Of(lease.Model.Network, row)).GetAwaiter().GetResult();
         var parts = new JsonArray();
         for (var s = 0; s < row.Segments.Count; s++)
         {
@@ -203,7 +232,6 @@ internal sealed class RunPages(string folder) : IDisposable
         lock (_reading)
         {
             _rows?.Data.Dispose();
-            _model?.Model.Dispose();
         }
     }
 

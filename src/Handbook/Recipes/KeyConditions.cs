@@ -197,7 +197,7 @@ internal static class KeyConditions
         yield return When(["min_density_ratio", "max_density_ratio"], Undocumented,
             recipe => recipe.Preference.UseDensityRatio, "without use_density_ratio", "add use_density_ratio: true", "use_density_ratio");
         yield return When(["max_completion_length"], "Not read by `orpo`, `kto`, `cpo` and `bco` with `trl_compat`",
-            recipe => !recipe.Definition.IgnoresCompletionLength(recipe) || recipe.Preference.GenerateDuringEval
+            recipe => !recipe.Definition.IgnoresCompletionLength(recipe) || recipe.Training.GenerateDuringEval
                 && recipe.Training.Evaluates(),
             recipe => $"with trl_compat: \"{RecipeNames.Of(recipe.Preference.TrlCompat!)}\": there it cuts the answers of "
             + "encoder-decoder models alone", null, "trl_compat");

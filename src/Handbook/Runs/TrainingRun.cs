@@ -203,11 +203,11 @@ public static class TrainingRun
     /// <summary>What the model answers at evaluations, where the recipe wants to see it.</summary>
     private static EvaluationSamples? Samples(TrainingPlan plan, IMethodRun method)
     {
-        if (!plan.Run.Preference.GenerateDuringEval || method.Evaluation is not { } evaluation)
+        if (!plan.Run.Training.GenerateDuringEval || method.Evaluation is not { } evaluation)
             return null;
         var encoder = new PromptEncoder(plan.InitialFolder, plan.Tokenizer,
             GenerationDefaults.Load(plan.InitialFolder, plan.Config.Decoder));
-        return new EvaluationSamples(evaluation, plan.Tokenizer, encoder.StopIds, plan.Run.Preference.MaxCompletionLength ?? 256);
+        return new EvaluationSamples(evaluation, encoder, plan.Run.Preference.MaxCompletionLength ?? 256);
     }
 
     // Only now, when the new run is about to begin: an older checkpoint of a higher step would be taken for its latest.

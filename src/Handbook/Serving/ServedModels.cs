@@ -22,10 +22,11 @@ internal sealed partial class ServedModels : IDisposable
 {
     private readonly Decoder _network;
     private readonly Dictionary<string, ServedModel> _byName;
+    private readonly bool _isShared;
 
-    private ServedModels(Decoder network, IReadOnlyList<ServedModel> all, AnswerEngine engine, IReadOnlyList<string> notes)
+    private ServedModels(Decoder network, IReadOnlyList<ServedModel> all, AnswerEngine engine, bool isShared, IReadOnlyList<string> notes)
     {
-        (_network, All, Engine, Notes) = (network, all, engine, notes);
+        (_network, All, Engine, _isShared, Notes) = (network, all, engine, isShared, notes);
         _byName = all.ToDictionary(model => model.Name, StringComparer.Ordinal);
     }
 
@@ -46,9 +47,10 @@ internal sealed partial class ServedModels : IDisposable
     /// <param name="adapters">What is asked beside it.</param>
     /// <param name="compute">Element type of products.</param>
     /// <param name="window">Most tokens of a prompt with its answer; null for as many as the model was made for.</param>
+    /// <param name="engine">One that answers for other models, too, and stays the caller's; null makes one.</param>
     /// <exception cref="InputException">A name is taken or no name, or an adapter does not belong to the model.</exception>
     public static ServedModels Open(ModelSource source, string? name, IReadOnlyList<NamedAdapter> adapters, DType compute, int? window,
-        EngineOptions options, IWorkObserver observer)
+        EngineOptions options, IWorkObserver observer, AnswerEngine? engine = null)
     {
         TorchRuntime.Load();
         name ??= RealPath.NameOf(source.Top);
@@ -71,7 +73,7 @@ internal sealed partial class ServedModels : IDisposable
             var own = Served(name, source, network, null);
             List<ServedModel> all = [own, .. over.Select(adapter =>
                 Served(adapter.Name, adapter.Source, network.With([.. below, Key(adapter.Name)]), name))];
-            return new(network, all, new AnswerEngine(options), [.. source.Notes, .. over.SelectMany(adapter => adapter.Source.Notes)
+            return new(network, all, engine ?? new AnswerEngine(options), engine is not null, [.. source.Notes, .. over.SelectMany(adapter => adapter.Source.Notes)
                 .Except(source.Notes)]);
         }
         catch
@@ -114,7 +116,11 @@ internal sealed partial class ServedModels : IDisposable
     /// <summary>Ends the engine, then frees the weights.</summary>
     public void Dispose()
     {
-        Engine.Dispose();
+        if (!_isShared)
+            Engine.Dispose();
+        else
+            foreach (var model in All)
+                Engine.Forget(model.Network);
         _network.Dispose();
     }
 }

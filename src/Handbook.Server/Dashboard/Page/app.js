@@ -1,5 +1,7 @@
 // Runs of this server's folder. Every text that comes from a run is put in as text, never as markup.
 import { chart, el, number, spark } from './charts.js';
+import { playground } from './playground.js';
+import { samples } from './samples.js';
 
 const main = document.getElementById('main'), state = document.getElementById('state');
 const settings = { log: false, smoothing: 0, chosen: new Set(), filter: '' };
@@ -58,7 +60,7 @@ async function list() {
 
 // ---- one run
 
-const parts = [['', 'Curves'], ['numbers', 'Numbers'], ['rows', 'Rows'], ['recipe', 'Recipe'], ['card', 'Card'], ['lineage', 'Lineage']];
+const parts = [['', 'Curves'], ['numbers', 'Numbers'], ['samples', 'Answers'], ['rows', 'Rows'], ['recipe', 'Recipe'], ['card', 'Card'], ['lineage', 'Lineage']];
 
 async function one(id, part, ...more) {
   const view = await run(id);
@@ -71,7 +73,7 @@ async function one(id, part, ...more) {
   const head = [el('h2', {}, id), el('dl', { class: 'facts' }, facts.map(([name, value]) => el('div', {}, el('dt', {}, name), el('dd', {}, value)))),
     el('nav', { 'aria-label': 'Parts of the run' }, el('ul', {}, parts.map(([name, words]) =>
       el('li', {}, el('a', { href: link(id, name), 'aria-current': name === part ? 'page' : null }, words)))))];
-  return [...head, ...await ({ '': curves, numbers, rows, recipe: text, card: text, lineage: text }[part] ?? curves)(id, view, part, ...more)];
+  return [...head, ...await ({ '': curves, numbers, rows, samples: said, recipe: text, card: text, lineage: text }[part] ?? curves)(id, view, part, ...more)];
 }
 
 function tools() {
@@ -137,6 +139,8 @@ async function rows(id, view, part, from = 0, scores = false) {
     })];
 }
 
+const said = async id => samples((await run(id, 'samples')).prompts);
+
 async function text(id, view, part) {
   const { text: words } = await run(id, part);
   const pre = el('pre', { tabindex: 0, 'aria-label': part });
@@ -164,6 +168,7 @@ async function compare(ids) {
 async function page() {
   const [where, ...rest] = location.hash.replace(/^#\/?/, '').split('/');
   if (where === 'run') return one(decodeURIComponent(rest[0]), rest[1] ?? '', +(rest[2] ?? 0), rest[3] === 'scores');
+  if (where === 'playground') return playground(get);
   if (where === 'compare') return compare(rest[0].split(',').map(decodeURIComponent));
   return list();
 }
@@ -186,7 +191,7 @@ async function refresh(moved = false) {
     const nodes = await page();
     if (mine !== visit) return;
     // Who reads a curve with the keyboard or rows with the mouse is not disturbed.
-    const reading = drawn === location.hash && (document.activeElement?.closest?.('figure') || location.hash.includes('/rows') || location.hash.match(/\/(recipe|card|lineage)$/) || !getSelection().isCollapsed);
+    const reading = drawn === location.hash && (document.activeElement?.closest?.('figure') || location.hash.includes('/rows') || location.hash.startsWith('#/playground') || location.hash.match(/\/(recipe|card|lineage)$/) || !getSelection().isCollapsed);
     if (!reading) keep(() => main.replaceChildren(...nodes));
     drawn = location.hash;
     state.textContent = `as of ${new Date().toLocaleTimeString()}`;

@@ -66,7 +66,7 @@ internal sealed class GrpoRun : IMethodRun
     public ITrainingMethod Method { get; }
 
     public void OpenFiles(RunFolder folder, int firstStep) => _log = _start.Run.Grpo.LogCompletions
-        ? folder.OpenRows("completions.jsonl", firstStep) : null;
+        ? folder.OpenRows(RunFolder.CompletionsName, firstStep) : null;
 
     private AnswerGroups Groups(GrpoLoss loss)
     {

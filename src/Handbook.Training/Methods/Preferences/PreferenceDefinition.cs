@@ -19,7 +19,7 @@ internal abstract class PreferenceDefinition : AnswerDefinition
     [
         nameof(SftOptions.AutoInsertEmptySystemMsg), nameof(PreferenceOptions.Beta), nameof(PreferenceOptions.TrlCompat),
         nameof(PreferenceOptions.MaxPromptLength), nameof(PreferenceOptions.MaxCompletionLength), nameof(PreferenceOptions.TruncationMode),
-        nameof(PreferenceOptions.SharePrompts), nameof(PreferenceOptions.GenerateDuringEval),
+        nameof(PreferenceOptions.SharePrompts), nameof(TrainingOptions.GenerateDuringEval),
         nameof(AdapterOptions.DisableDropout),
     ];
 

@@ -109,10 +109,6 @@ public sealed record PreferenceOptions
     [Key(Elsewhere = "its results are the same with either value")]
     public bool SharePrompts { get; init; } = true;
 
-    /// <summary>At each evaluation write what the model answers to 16 held-out prompts to <c>samples.jsonl</c> in the run folder: always
-    /// the same prompts, always the likeliest words.</summary>
-    public bool GenerateDuringEval { get; init; }
-
     /// <summary>Tools that every row's prompt is rendered with.</summary>
     public object? Tools { get; init; }
 

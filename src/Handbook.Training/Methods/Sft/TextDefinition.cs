@@ -11,6 +11,7 @@ internal abstract class TextDefinition : MethodDefinition
         nameof(DataOptions.Packing), nameof(DataOptions.PackingStrategy), nameof(DataOptions.EvalPacking),
             nameof(DataOptions.DatasetKwargs),
         nameof(DataOptions.TruncationSide), nameof(TrainingOptions.LabelSmoothingFactor), nameof(PreferenceOptions.TrlCompat),
+        nameof(TrainingOptions.GenerateDuringEval),
     ];
 
     public override bool BalancesExperts => true;
