@@ -19,6 +19,7 @@ test: build      ## all tests but the slow ones
 	@tools/run-tests.sh
 
 test-all: build  ## all tests
+	@tools/setup.sh browser
 	@tools/run-tests.sh all
 
 golden: build    ## golden cases of another folder: make golden SHARED=DIR

@@ -2,6 +2,7 @@
 # Installs what the project needs and the machine lacks; what is there is left alone. After it, nothing needs a network.
 #   tools/setup.sh            what building, training and testing need
 #   tools/setup.sh lint       also clang-format
+#   tools/setup.sh browser    also Chromium, in which the dashboard's pages are tested
 #   tools/setup.sh bench      also Debian's PyTorch, the peer of `make bench`
 #   tools/setup.sh cuda-check only NVIDIA's run-time compiler, with which tests compile the kernels for a GPU; it needs none
 set -euo pipefail
@@ -43,8 +44,9 @@ if [ -z "${LIBTORCH:-}" ] && ! compgen -G '/usr/lib/*/openblas-openmp/libblas.so
 for feature in "$@"; do
     case $feature in
         lint) command -v clang-format >/dev/null || packages+=(clang-format) ;;
+        browser) command -v chromium >/dev/null || packages+=(chromium) ;;
         bench) [ -e /usr/lib/python3/dist-packages/torch/__init__.py ] || packages+=(python3-torch) ;;
-        *) die "tools/setup.sh: unknown feature '$feature'; there are: lint, bench, cuda-check" ;;
+        *) die "tools/setup.sh: unknown feature '$feature'; there are: lint, browser, bench, cuda-check" ;;
     esac
 done
 

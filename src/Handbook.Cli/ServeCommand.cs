@@ -84,7 +84,8 @@ internal static class ServeCommand
 
             Every client of OpenAI's interface does, with the address http://127.0.0.1:8000/v1: /v1/chat/completions, /v1/completions,
             /v1/embeddings, /v1/models; streams, n, stop, seed, logprobs, tools, response_format. The field "model" names the model, or one
-            of its adapters. /health says that it lives, /metrics what it does, for Prometheus. Ctrl-C lets running answers end, then stops.
+            of its adapters. /health says that it lives, /metrics what it does, for Prometheus. Ctrl-C lets running answers end, then stops. Where OTEL_EXPORTER_OTLP_ENDPOINT names a collector of
+            OpenTelemetry, traces and numbers are sent there.
             """.ReplaceLineEndings("\n")) { words.Model };
         foreach (var option in words.Options)
             command.Options.Add(option);
@@ -95,6 +96,7 @@ internal static class ServeCommand
     private static async Task<int> Run(ParseResult args, Words words, CancellationToken cancel)
     {
         var options = Options(args, words);
+        using var telemetry = Telemetry.Begin(Console.Error.WriteLine);
         var source = Models.ModelSource.Find(HubWords.Model(args.GetRequiredValue(words.Model), cancel));
         var adapters = (args.GetValue(words.Adapters) ?? []).Select(Adapter).ToArray();
         using var models = ServedModels.Open(source, args.GetValue(words.Name), adapters,
@@ -107,9 +109,6 @@ internal static class ServeCommand
             }, new ConsoleObserver());
         foreach (var note in models.Notes)
             Console.Error.WriteLine($"note: {note}");
-        foreach (var name in Environment.GetEnvironmentVariables().Keys.Cast<string>()
-            .Where(name => name.StartsWith("OTEL_", StringComparison.Ordinal)).Order())
-            Console.Error.WriteLine($"note: {name} has no effect: OpenTelemetry is not built; /metrics has the numbers, for Prometheus");
         if (!IPAddress.IsLoopback(options.Host))
             Console.Error.WriteLine($"warning: other machines can reach {options.Host}, and what they send is not encrypted; "
                 + (options.ApiKey is null ? $"there is no key, so everybody may ask (set {KeyVariable})" : "put a proxy with TLS before it"));

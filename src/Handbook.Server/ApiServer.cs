@@ -20,7 +20,7 @@ internal sealed class ApiServer : IAsyncDisposable
     private readonly ServedModels _models;
     private readonly ServerOptions _options;
     private readonly ApiKey? _key;
-    private readonly ServerMetrics _metrics = new();
+    private readonly ServerMetrics _metrics;
     private readonly ServedChats _chat;
     private readonly ServedCompletions _completions;
     private readonly ServedEmbeddings _embeddings;
@@ -28,6 +28,7 @@ internal sealed class ApiServer : IAsyncDisposable
     private ApiServer(ServedModels models, ServerOptions options)
     {
         (_models, _options, _key) = (models, options, options.ApiKey is { } key ? new(key) : null);
+        _metrics = new(models.Engine.Statistics);
         (_chat, _completions, _embeddings) = (new(models, options), new(models, options), new(models, options));
         // Empty: no settings from files or the environment, no log.
         var builder = WebApplication.CreateEmptyBuilder(new());
@@ -65,11 +66,15 @@ internal sealed class ApiServer : IAsyncDisposable
         await _app.StopAsync(grace.Token);
     }
 
-    public ValueTask DisposeAsync() => _app.DisposeAsync();
+    public async ValueTask DisposeAsync()
+    {
+        await _app.DisposeAsync();
+        _metrics.Dispose();
+    }
 
     private async Task Handle(HttpContext context)
     {
-        var (request, response, clock) = (context.Request, context.Response, new RequestClock(_metrics));
+        var (request, response, clock) = (context.Request, context.Response, new RequestClock(_metrics, context.Request));
         var endpoint = "other";
         using var timer = new CancellationTokenSource(_options.Timeout);
         using var cancel = CancellationTokenSource.CreateLinkedTokenSource(timer.Token, context.RequestAborted);
@@ -114,7 +119,7 @@ internal sealed class ApiServer : IAsyncDisposable
                     endpoint = path;
                     Require(request, HttpMethods.Get);
                     response.ContentType = "text/plain; version=0.0.4; charset=utf-8";
-                    await response.WriteAsync(_metrics.Write(_models.Engine.Statistics), cancel.Token);
+                    await response.WriteAsync(_metrics.Write(), cancel.Token);
                     break;
                 case var other when other.StartsWith("/v1/models/", StringComparison.Ordinal):
                     endpoint = "/v1/models";

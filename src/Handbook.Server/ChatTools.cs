@@ -8,9 +8,9 @@ namespace Handbook.Server;
 /// <summary>The fields <c>tools</c>, <c>tool_choice</c> and <c>parallel_tool_calls</c> of a chat.</summary>
 /// <param name="Tools">What may be called; empty for nothing.</param>
 /// <param name="Json">The same as chat templates take it; null for nothing.</param>
-/// <param name="Forced">The call that must be made; null where the model chooses.</param>
+/// <param name="Grammar">What holds the answer: the call that must be made, or any text with calls of strict tools; null for nothing.</param>
 /// <param name="Several">Whether more than one call is taken.</param>
-internal sealed partial record ChatTools(IReadOnlyList<Tool> Tools, JsonElement? Json, TokenGrammar? Forced, bool Several)
+internal sealed partial record ChatTools(IReadOnlyList<Tool> Tools, JsonElement? Json, TokenGrammar? Grammar, bool Several)
 {
     private const int Most = 128;
 
@@ -44,8 +44,11 @@ internal sealed partial record ChatTools(IReadOnlyList<Tool> Tools, JsonElement?
             if (taken.Length == 0)
                 throw body.Wrong("tool_choice", $"names {(name.Length > 64 ? name[..64] + "…" : name)}, which is none of the tools");
         }
-        return new(tools, list.Clone(), word == "auto" ? null
-            : model.Grammar($"call {word} {JsonSerializer.Serialize(taken.Select(one => one.Tool))}", () => form.OneOf(taken)), several);
+        var key = JsonSerializer.Serialize(taken.Select(one => one.Tool));
+        // Of tools that are not strict only the name is held to, and that the arguments are an object.
+        return new(tools, list.Clone(), word != "auto" ? model.Grammar($"call {word} {key}", () => form.OneOf(taken))
+            : tools.Any(tool => tool.IsStrict) ? model.Grammar($"calls {key}", () => form.Within([.. taken.Select(one =>
+                one.Tool.IsStrict ? one : (one.Tool with { Parameters = null }, one.Path))])) : null, several);
     }
 
     private static Tool One(JsonElement tool, string path)
@@ -58,15 +61,15 @@ internal sealed partial record ChatTools(IReadOnlyList<Tool> Tools, JsonElement?
         var name = RequestBody.TextOf(called, $"{path}.function.name");
         if (!Name().IsMatch(name))
             throw ApiException.Bad($"{path}.function.name", $"{path}.function.name may have letters, digits, _ and - , at most 64");
-        if (function.TryGetProperty("strict", out var strict) && strict.ValueKind == JsonValueKind.True)
-            throw ApiException.Bad($"{path}.function.strict", $"{path}.function.strict is true, but only calls that tool_choice asks for are "
-                + "held to a schema; leave it out", "unsupported_parameter");
+        if (function.TryGetProperty("strict", out var strict)
+            && strict.ValueKind is not (JsonValueKind.True or JsonValueKind.False or JsonValueKind.Null))
+            throw ApiException.Bad($"{path}.function.strict", $"{path}.function.strict is {RequestBody.Shown(strict)}, but must be true or false");
         foreach (var field in function.EnumerateObject())
             if (field.Name is not ("name" or "description" or "parameters" or "strict"))
                 throw ApiException.Bad($"{path}.function.{field.Name}", $"{path}.function.{field.Name} is not known here",
                     "unknown_parameter");
         return new(name, function.TryGetProperty("parameters", out var parameters) && parameters.ValueKind != JsonValueKind.Null
-            ? parameters.Clone() : null);
+            ? parameters.Clone() : null, strict.ValueKind == JsonValueKind.True);
     }
 
     [GeneratedRegex(@"\A[A-Za-z0-9_-]{1,64}\z")]

@@ -23,7 +23,7 @@ internal sealed class Collected
         Collected[] answers = [.. Enumerable.Range(0, count).Select(_ => new Collected())];
         await foreach (var piece in run.Pieces(cancel))
         {
-            clock.Heard();
+            clock.Heard(piece);
             var answer = answers[piece.Choice];
             answer._text.Append(piece.Text);
             answer.Tokens.AddRange(piece.Tokens);

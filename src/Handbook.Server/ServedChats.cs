@@ -32,7 +32,7 @@ internal sealed class ServedChats(ServedModels models, ServerOptions options)
                 + "apart; let it go on from a text with /v1/completions");
         var prompt = model.Prompts.EncodeChat(messages, inputs);
         var settings = request.For(prompt, options.DefaultAnswer, "messages");
-        var grammar = wanted.Forced ?? format;
+        var grammar = wanted.Grammar ?? format;
         settings = settings with
         {
             LogProbs = logProbs,
@@ -43,6 +43,7 @@ internal sealed class ServedChats(ServedModels models, ServerOptions options)
         };
         var (id, created) = ($"chatcmpl-{Guid.NewGuid():N}", DateTimeOffset.UtcNow.ToUnixTimeSeconds());
         var run = AnswerRun.Start(models.Engine, model, prompt, settings, cancel);
+        clock.Asks("chat", model.Name, settings, id, run);
         if (request.Stream)
             await Stream(new EventStream(response), run, request, settings, id, created, clock, cancel);
         else
@@ -128,7 +129,7 @@ internal sealed class ServedChats(ServedModels models, ServerOptions options)
         {
             await foreach (var piece in run.Pieces(cancel))
             {
-                clock.Heard();
+                clock.Heard(piece);
                 if (!begun[piece.Choice])
                 {
                     begun[piece.Choice] = true;

@@ -39,6 +39,7 @@ internal sealed class ServedCompletions(ServedModels models, ServerOptions optio
         try
         {
             AnswerRun[] runs = [.. prompts.Select((prompt, p) => AnswerRun.Start(models.Engine, model, prompt, settings[p], all.Token))];
+            clock.Asks("text_completion", model.Name, settings[0], id, runs);
             if (request.Stream)
                 await Stream(new EventStream(response), runs, request, top is not null, id, created, clock, cancel);
             else
@@ -88,7 +89,7 @@ internal sealed class ServedCompletions(ServedModels models, ServerOptions optio
             foreach (var (p, run) in runs.Index())
                 await foreach (var piece in run.Pieces(cancel))
                 {
-                    clock.Heard();
+                    clock.Heard(piece);
                     var choice = p * request.Count + piece.Choice;
                     await events.Send(json =>
                     {

@@ -24,6 +24,7 @@ internal sealed class ServedEmbeddings(ServedModels models, ServerOptions option
             "base64" => true,
             var other => throw body.Wrong("encoding_format", $"is {other}, but must be float or base64"),
         };
+        clock.Asks("embeddings", model.Name);
         var width = model.Network.Config.HiddenSize;
         body.Refuse("dimensions", $"the vectors of this model have {width} numbers, and were not trained to be cut",
             value => value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var size) && size == width);

@@ -3,7 +3,7 @@ using System.Text.Json.Nodes;
 
 namespace Handbook.Cli.Tests;
 
-/// <summary>What preference runs write beside their metrics.</summary>
+/// <summary>What runs write beside their metrics.</summary>
 public sealed class EvaluationSamplesTests : IDisposable
 {
     private readonly HandbookProcess _handbook = new();
@@ -16,10 +16,10 @@ public sealed class EvaluationSamplesTests : IDisposable
                 JsonSerializer.Serialize(new { chosen = Turns(i, $"the sun {i}"), rejected = Turns(i, $"the moon {i}") }) + "\n")));
         _handbook.Write("recipe.yaml", "model_name_or_path: model\ndataset_name: pairs\nlearning_rate: 1e-3\nper_device_train_batch_size: "
             + "8\nlr_scheduler_type: constant\n");
-
-        static object[] Turns(int i, string answer) =>
-            [new { role = "user", content = $"one two {i}" }, new { role = "assistant", content = answer }];
     }
+
+    private static object[] Turns(int i, string answer) =>
+        [new { role = "user", content = $"one two {i}" }, new { role = "assistant", content = answer }];
 
     [Fact]
     [Trait("speed", "slow")]
@@ -41,6 +41,38 @@ public sealed class EvaluationSamplesTests : IDisposable
         Directory.Delete(Path.Combine(_handbook.Folder, "run", "checkpoint-4"), recursive: true);
         SmallModel.Succeed(_handbook.Run(words));
         Assert.Equal(rows.Select(row => row.ToJsonString()), Samples().Select(row => row.ToJsonString()));
+    }
+
+    [Theory]
+    [Trait("speed", "slow")]
+    [InlineData("sft", "")]                             // every token is learnt: the template tells where the answer begins
+    [InlineData("sft", "--assistant_only_loss=true")]   // what is learnt tells it
+    [InlineData("cpt", "")]                             // a text goes on from its beginning
+    public void Texts_are_asked_from_where_their_answer_begins(string method, string more)
+    {
+        foreach (var (split, count) in (ReadOnlySpan<(string, int)>)[("train", 16), ("test", 3)])
+            _handbook.Write($"chats/{split}.jsonl", string.Concat(Enumerable.Range(0, count).Select(i => (method == "cpt"
+                ? JsonSerializer.Serialize(new { text = $"one two three four the sun {i}" })
+                : JsonSerializer.Serialize(new { messages = Turns(i, $"the sun {i}") })) + "\n")));
+        _handbook.Write("texts.yaml", $"model_name_or_path: model\ndataset_name: chats\n{(method == "cpt" ? "text_column: text\n" : "")}"
+            + "generate_during_eval: true\nreport_to: none\n");
+        SmallModel.Succeed(_handbook.Run([method, "texts.yaml", "--max_steps=2", "--do_eval", "--output_dir=run", .. more.Split(' ', StringSplitOptions.RemoveEmptyEntries)]));
+
+        var rows = Samples();
+        Assert.Equal([2, 2, 2], rows.Select(row => (int)row["step"]!));
+        if (method == "cpt")
+        {
+            Assert.StartsWith("one two three", (string)rows[1]["prompt"]!, StringComparison.Ordinal);
+            Assert.Equal("one two three four the sun 1", (string)rows[1]["prompt"]! + (string)rows[1]["reference"]!);
+        }
+        else
+        {
+            Assert.Equal("<|im_start|>user\none two 1<|im_end|>\n<|im_start|>assistant\n", (string)rows[1]["prompt"]!);
+            Assert.Equal("the sun 1", (string)rows[1]["reference"]!);
+        }
+        var watched = SmallModel.Succeed(_handbook.Run("watch", "run", "--once"));
+        Assert.Contains("  step 2: ", watched.Output);
+        Assert.Contains(method == "cpt" ? "one two three" : "one two 1<|im_end|> <|im_start|>assistant", watched.Output);
     }
 
     [Fact]

@@ -45,6 +45,6 @@ public sealed class ServingGuideTests : IDisposable
         {
             server?.Dispose();
         }
-        Assert.Equal((3, 4), (servers, calls));
+        Assert.Equal((4, 4), (servers, calls));
     }
 }

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Net;
 using System.Text.Json;
 using Handbook.Server.Dashboard;
@@ -7,7 +6,7 @@ using Handbook.Training;
 
 namespace Handbook.Server.Tests;
 
-/// <summary>The dashboard: what it answers, what it refuses, and its pages in a browser.</summary>
+/// <summary>The dashboard: what it answers, what it refuses, and what it writes.</summary>
 public sealed class DashboardTests : IAsyncLifetime
 {
     private readonly TemporaryFolder _folder = new();
@@ -87,43 +86,9 @@ public sealed class DashboardTests : IAsyncLifetime
         var page = await _http.GetAsync("", Stop);
         Assert.Contains("default-src 'none'", page.Headers.GetValues("Content-Security-Policy").Single(), StringComparison.Ordinal);
         Assert.False(page.Headers.Contains("Access-Control-Allow-Origin"));
-        foreach (var part in (string[])["", "app.js", "charts.js", "app.css"])
+        foreach (var part in (string[])["", "app.js", "charts.js", "playground.js", "samples.js", "app.css"])
             Assert.DoesNotContain("http", (await _http.GetStringAsync(part, Stop)).Replace("http://www.w3.org/2000/svg", "", StringComparison.Ordinal),
                 StringComparison.Ordinal);
-    }
-
-    [Theory, Trait("speed", "slow")]
-    [InlineData("#/", "second <b>", "40 of 40", "Compare the chosen runs")]
-    [InlineData("#/run/first", "aria-current=\"page\"", "loss from 1.0000 to 0.0500", "eval_loss")]
-    [InlineData("#/run/first/numbers", "<th scope=\"row\">eval_loss</th>", "Least", "0.0500")]
-    [InlineData("#/run/first/recipe", "num_train_epochs: 1", "class=\"comment\"", "# the default")]
-    [InlineData("#/compare/first,sweep%2Fsecond%20%3Cb%3E", "2 runs compared", "second &lt;b&gt;", "first from 1.0000 to 0.0500")]
-    [InlineData("#/run/nothing", "role=\"alert\"", "there is nothing at /api/run", "error")]
-    public void A_page_shows_in_a_browser(string page, params string[] words)
-    {
-        var dom = Browser(page);
-        Assert.All(words, word => Assert.True(dom.Contains(word, StringComparison.Ordinal)
-            || dom.Contains(WebUtility.HtmlEncode(word), StringComparison.Ordinal), $"{word} is not in\n{dom}"));
-        Assert.DoesNotContain("second <b>", dom, StringComparison.Ordinal);       // a name is a text, never markup
-        // What can be used has a name.
-        foreach (var tag in System.Text.RegularExpressions.Regex.Matches(dom, "<(svg|progress|select)[^>]*>").Select(match => match.Value))
-            Assert.Contains("aria-label=", tag, StringComparison.Ordinal);
-    }
-
-    // The page after its scripts have run.
-    private string Browser(string page)
-    {
-        var program = ((string[])["chromium", "chromium-browser", "google-chrome"])
-            .SelectMany(name => (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':').Select(folder => Path.Combine(folder, name)))
-            .FirstOrDefault(File.Exists);
-        Assert.SkipWhen(program is null, "no Chromium is installed");
-        using var process = Process.Start(new ProcessStartInfo(program!, ["--headless=new", "--no-sandbox", "--disable-gpu",
-            $"--user-data-dir={_folder["browser"]}", "--virtual-time-budget=4000", "--dump-dom", $"{_server.Address}{page}"])
-        { RedirectStandardOutput = true, RedirectStandardError = true })!;
-        var error = process.StandardError.ReadToEndAsync();
-        var dom = process.StandardOutput.ReadToEnd();
-        Assert.True(process.WaitForExit(TimeSpan.FromSeconds(60)), "the browser does not end");
-        return dom;
     }
 
     private async Task<JsonElement> Get(string path)

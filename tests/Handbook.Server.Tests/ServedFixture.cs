@@ -96,8 +96,8 @@ public sealed class ServedFixture : IAsyncLifetime
     private static void MakeAdapter(string folder, int seed)
     {
         Directory.CreateDirectory(folder);
-        File.WriteAllText(Path.Combine(folder, "adapter_config.json"), """
-            {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": "base", "r": 4, "lora_alpha": 8, "lora_dropout": 0.0, "bias": "none",
+        File.WriteAllText(Path.Combine(folder, "adapter_config.json"), $$"""
+            {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": "{{Path.Combine(Path.GetDirectoryName(folder)!, "base")}}", "r": 4, "lora_alpha": 8, "lora_dropout": 0.0, "bias": "none",
              "target_modules": ["q_proj", "down_proj"]}
             """);
         var random = new Random(seed);

@@ -43,7 +43,19 @@ internal sealed class RunScreen(LiveLine line)
         }
         if (rest < names.Length)
             lines.Add(line.Faint($"  and {names.Length - Math.Max(0, rest.Value)} more: the window is too low"));
+        foreach (var prompt in run.LatestAnswers())
+            if (height is null || lines.Count + 4 < height)
+                lines.AddRange("", $"  {line.Faint(Short(prompt.Prompt, fromEnd: true))}",
+                    $"  step {prompt.Answers[^1].Last}: {Short(prompt.Answers[^1].Text, fromEnd: false)}");
         return lines;
+    }
+
+    // One line of a text: what a prompt asks stands at its end.
+    private string Short(string text, bool fromEnd)
+    {
+        var one = string.Join(' ', text.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
+        var most = Math.Max(20, Math.Min(line.Width, 110) - 14);
+        return one.Length <= most ? one : fromEnd ? "…" + one[^most..] : one[..most] + "…";
     }
 
     /// <summary>Several runs: their curves over one another, and a line each.</summary>

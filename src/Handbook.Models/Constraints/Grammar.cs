@@ -72,6 +72,30 @@ internal abstract class Grammar
 
     public static Grammar Or(params Grammar[] ways) => new Choice(ways);
 
+    /// <summary>Any bytes; what follows a mark when it comes.</summary>
+    /// <param name="mark">It never comes otherwise. Each beginning of it that fails is a text again, as Knuth, Morris and Pratt search.</param>
+    /// <param name="then">What stands behind the mark, given the whole as a rule.</param>
+    public static Grammar Until(string mark, Func<Grammar, Grammar> then)
+    {
+        var bytes = System.Text.Encoding.UTF8.GetBytes(mark);
+        Rule[] matched = [.. bytes.Select(_ => new Rule())];        // so many bytes of the mark stand at the end
+        var follows = then(matched[0]);
+        for (var i = 0; i < bytes.Length; i++)
+        {
+            var next = new Dictionary<int, UInt256>();
+            for (var value = 0; value < 256; value++)
+            {
+                var length = i + 1;
+                while (length > 0 && !(bytes[length - 1] == value && bytes.AsSpan(0, length - 1).SequenceEqual(bytes.AsSpan(i - length + 1, length - 1))))
+                    length--;
+                next[length] = next.GetValueOrDefault(length) | UInt256.Of((byte)value, (byte)value);
+            }
+            matched[i].Body = new Choice([Empty, .. next.Select(pair =>
+                Of(new Bytes(pair.Value), pair.Key == bytes.Length ? follows : matched[pair.Key]))]);
+        }
+        return matched[0];
+    }
+
     public static Grammar Maybe(Grammar part) => new Choice([Empty, part]);
 
     public static Grammar Times(Grammar part, int least, int? most) => new Repeat(part, least, most);
@@ -89,6 +113,9 @@ internal readonly record struct UInt256(ulong A, ulong B, ulong C, ulong D)
             words[value >> 6] |= 1UL << (value & 63);
         return new(words[0], words[1], words[2], words[3]);
     }
+
+    /// <summary>All bytes.</summary>
+    public static UInt256 All { get; } = new(ulong.MaxValue, ulong.MaxValue, ulong.MaxValue, ulong.MaxValue);
 
     public static UInt256 operator |(UInt256 x, UInt256 y) => new(x.A | y.A, x.B | y.B, x.C | y.C, x.D | y.D);
 

@@ -35,6 +35,9 @@ internal sealed class GrammarMachine
         /// <summary>Whether anything can come.</summary>
         public bool CanGoOn => Ways.Count > 0;
 
+        /// <summary>Whether any byte can come, as in a text that is bound by nothing yet.</summary>
+        public bool TakesAnything { get; } = ways.Aggregate(default(UInt256), (all, way) => all | ((Grammar.Bytes)way.Part).Set) == UInt256.All;
+
         public ref State? Next(byte value) => ref _next[value];
     }
 

@@ -8,6 +8,7 @@ internal sealed class TokenTable
 {
     private readonly (byte[] Bytes, int Id, int Common)[] _tokens;
     private readonly byte[]?[] _byId;
+    private readonly int[] _silent;
 
     /// <param name="vocabulary">Rows of the logits, which may be more than the tokenizer has tokens.</param>
     /// <param name="spelled">Special tokens that stand for their own letters.</param>
@@ -18,6 +19,7 @@ internal sealed class TokenTable
         foreach (var special in spelled)
             if (tokenizer.TokenToId(special) is { } id && id < vocabulary)
                 _byId[id] = System.Text.Encoding.UTF8.GetBytes(special);
+        _silent = [.. Enumerable.Range(0, vocabulary).Where(id => _byId[id] is not { Length: > 0 })];
         var sorted = _byId.Index().Where(token => token.Item is { Length: > 0 }).ToArray();
         Array.Sort(sorted, (a, b) => a.Item.AsSpan().SequenceCompareTo(b.Item));
         _tokens = [.. sorted.Select((token, i) => (token.Item!, token.Index,
@@ -54,6 +56,10 @@ internal sealed class TokenTable
             if (dead == int.MaxValue)
                 allowed[id >> 6] |= 1UL << (id & 63);
         }
+        // Where nothing is bound yet, tokens that add nothing to the text come as they would without a grammar.
+        if (from.TakesAnything)
+            foreach (var id in _silent)
+                allowed[id >> 6] |= 1UL << (id & 63);
         return allowed;
     }
 }

@@ -76,7 +76,7 @@ internal sealed class ToolCallReader(ToolForm form, bool several)
     /// <summary>Where a call begins in Llama's form, which is the whole answer; -1 for nowhere.</summary>
     private int LlamaStart()
     {
-        var start = _held.TrimStart();
+        var start = _held.TrimStart(ToolForm.Space);
         return !_hasSaid && (start.StartsWith('{') || start.StartsWith(ToolForm.PythonTag, StringComparison.Ordinal))
             ? _held.Length - start.Length : -1;
     }
@@ -85,7 +85,7 @@ internal sealed class ToolCallReader(ToolForm form, bool several)
     private int Begun()
     {
         if (form == ToolForm.Llama)
-            return !_hasSaid && ToolForm.PythonTag.StartsWith(_held.TrimStart(), StringComparison.Ordinal) ? _held.Length : 0;
+            return !_hasSaid && ToolForm.PythonTag.StartsWith(_held.TrimStart(ToolForm.Space), StringComparison.Ordinal) ? _held.Length : 0;
         var mark = 0;
         for (var length = Math.Min(form.Begin.Length - 1, _held.Length); length > 0 && mark == 0; length--)
             if (_held.EndsWith(form.Begin[..length], StringComparison.Ordinal))

@@ -7,7 +7,8 @@ namespace Handbook.Serving;
 /// <summary>A tool that a model may call.</summary>
 /// <param name="Name">What it is called.</param>
 /// <param name="Parameters">JSON schema of its arguments; null for any object.</param>
-internal sealed record Tool(string Name, JsonElement? Parameters);
+/// <param name="IsStrict">Whether every call is held to the schema, also one that the model makes of its own.</param>
+internal sealed record Tool(string Name, JsonElement? Parameters, bool IsStrict = false);
 
 /// <summary>A call of a tool.</summary>
 /// <param name="Id">What its answer refers to.</param>
@@ -46,6 +47,9 @@ internal sealed class ToolForm
     /// <summary>Special tokens that stand for themselves in a call.</summary>
     public static IReadOnlyList<string> Markers { get; } = [Hermes.Begin, Hermes.End!, Mistral.Begin, "[ARGS]", "[CALL_ID]", PythonTag];
 
+    /// <summary>What may stand before a call in Llama's form.</summary>
+    public static char[] Space { get; } = [' ', '\n', '\r', '\t'];
+
     /// <summary>The form that a chat template shows; null where it shows none that is known.</summary>
     public static ToolForm? Of(Tokenizer tokenizer)
     {
@@ -61,13 +65,50 @@ internal sealed class ToolForm
     /// <exception cref="Base.InputException">A tool's parameters are no schema, or have a part that is not built.</exception>
     public Grammar OneOf(IReadOnlyList<(Tool Tool, string Path)> tools)
     {
-        Grammar Call((Tool Tool, string Path) one) => Grammar.Of(Grammar.Text("{\"name\": "), JsonGrammar.Name(one.Tool.Name),
-            Grammar.Text($", \"{Arguments}\": "), one.Tool.Parameters is { } schema ? SchemaGrammar.Of(schema, one.Path)
-                : JsonGrammar.Object, Grammar.Text("}"));
-        var call = Grammar.Or([.. tools.Select(Call)]);
+        var call = Grammar.Or([.. tools.Select(tool => Call(tool, Arguments))]);
         return this == Hermes ? Grammar.Of(Grammar.Text("<tool_call>\n"), call, Grammar.Text("\n</tool_call>"))
             : this == Mistral ? Grammar.Of(Grammar.Text("[TOOL_CALLS]["), call, Grammar.Text("]")) : call;
     }
+
+    /// <summary>Any text, and calls whose arguments are of their tool's schema.</summary>
+    /// <inheritdoc cref="OneOf"/>
+    public Grammar Within(IReadOnlyList<(Tool Tool, string Path)> tools)
+    {
+        var call = Grammar.Or([.. tools.Select(tool => Call(tool, Arguments))]);
+        if (this == Hermes)
+            return Grammar.Until(Begin, more => Grammar.Of(Grammar.Text("\n"), call, Grammar.Text("\n</tool_call>"), more));
+        if (this == Mistral)
+        {
+            var named = Grammar.Or([.. tools.Select(tool => Grammar.Of(Grammar.Text(tool.Tool.Name), Grammar.Maybe(Grammar.Text("[ARGS]")),
+                Values(tool)))]);
+            return Grammar.Until(Begin, _ => Grammar.Or(
+                Grammar.Of(Grammar.Maybe(Grammar.Text(" ")), Grammar.Text("["), call, Grammar.Times(Grammar.Of(Grammar.Text(", "), call), 0, null),
+                    Grammar.Text("]")),
+                Grammar.Of(named, Grammar.Times(Grammar.Of(Grammar.Text(Begin), named), 0, null))));
+        }
+        // The answer is calls from its first letter on, or none.
+        var calls = Grammar.Of(call, Grammar.Times(Grammar.Of(Grammar.Text("; "), call), 0, null));
+        var any = Grammar.Times(new Grammar.Bytes(UInt256.All), 0, null);
+        return Grammar.Of(Grammar.Times(Grammar.Any([.. Space.Select(space => $"{space}{space}")]), 0, null), Grammar.Or([Grammar.Empty, calls,
+            Grammar.Of(Grammar.Text(PythonTag), Grammar.Maybe(Grammar.Text("\n")), calls),
+            Grammar.Of(new Grammar.Bytes(But([.. Space, '{', PythonTag[0]])), any),
+            .. Enumerable.Range(1, PythonTag.Length - 1).Select(i => Grammar.Of(Grammar.Text(PythonTag[..i]),
+                Grammar.Maybe(Grammar.Of(new Grammar.Bytes(But(PythonTag[i])), any))))]));
+
+        static UInt256 But(params ReadOnlySpan<char> letters)
+        {
+            var set = UInt256.All;
+            foreach (var letter in letters)
+                set = set.Without((byte)letter);
+            return set;
+        }
+    }
+
+    private static Grammar Call((Tool Tool, string Path) one, string arguments) => Grammar.Of(Grammar.Text("{\"name\": "),
+        JsonGrammar.Name(one.Tool.Name), Grammar.Text($", \"{arguments}\": "), Values(one), Grammar.Text("}"));
+
+    private static Grammar Values((Tool Tool, string Path) one) =>
+        one.Tool.Parameters is { } schema ? SchemaGrammar.Of(schema, one.Path) : JsonGrammar.Object;
 
     /// <summary>The calls in what stands between the marks; empty where it is none.</summary>
     public IReadOnlyList<ToolCall> Parse(string text)

@@ -74,6 +74,9 @@ internal sealed record RunView
     public IEnumerable<string> Names() => Logged.SelectMany(entry => entry.Select(pair => pair.Key)).Distinct()
         .Where(name => name is not ("step" or "epoch"));
 
+    /// <summary>What the model said last to some of the prompts that it is asked at evaluations; empty where it is asked none.</summary>
+    public IReadOnlyList<SampledPrompt> LatestAnswers() => RunSamples.Read(Folder, most: 3, bytes: 1 << 18);
+
     /// <summary>Whether a folder is a run's.</summary>
     public static bool IsRun(string folder) => File.Exists(Path.Combine(folder, RunInfo.FileName));
 

@@ -40,7 +40,7 @@ async function list() {
   const filter = el('input', { type: 'search', id: 'filter', value: settings.filter, oninput: event => { settings.filter = event.target.value; refresh(); } });
   const head = ['', 'Run', 'Method', 'State', 'Step', 'Left', 'Loss', 'Held-out loss', 'Course of the loss', 'Tokens/s'];
   const table = el('table', {}, el('caption', { hidden: true }, 'Runs'),
-    el('thead', {}, el('tr', {}, head.map((name, i) => el('th', { scope: 'col', class: [4, 5, 6, 7, 9].includes(i) ? 'num' : null }, i ? name : el('span', { hidden: true }, 'Chosen'))))),
+    el('thead', {}, el('tr', {}, head.map((name, i) => i ? el('th', { scope: 'col', class: [4, 5, 6, 7, 9].includes(i) ? 'num' : null }, name) : el('td')))),
     el('tbody', {}, wanted.map(one => one.error
       ? el('tr', {}, el('td'), el('th', { scope: 'row' }, one.id), el('td', { colspan: 8, class: 'error' }, one.error))
       : el('tr', {},
