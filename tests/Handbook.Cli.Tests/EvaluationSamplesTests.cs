@@ -52,7 +52,7 @@ public sealed class EvaluationSamplesTests : IDisposable
     {
         foreach (var (split, count) in (ReadOnlySpan<(string, int)>)[("train", 16), ("test", 3)])
             _handbook.Write($"chats/{split}.jsonl", string.Concat(Enumerable.Range(0, count).Select(i => (method == "cpt"
-                ? JsonSerializer.Serialize(new { text = $"one two three four the sun {i}" })
+                ? JsonSerializer.Serialize(new { text = $"{i} one two three four the sun" })
                 : JsonSerializer.Serialize(new { messages = Turns(i, $"the sun {i}") })) + "\n")));
         _handbook.Write("texts.yaml", $"model_name_or_path: model\ndataset_name: chats\n{(method == "cpt" ? "text_column: text\n" : "")}"
             + "generate_during_eval: true\nreport_to: none\n");
@@ -62,17 +62,17 @@ public sealed class EvaluationSamplesTests : IDisposable
         Assert.Equal([2, 2, 2], rows.Select(row => (int)row["step"]!));
         if (method == "cpt")
         {
-            Assert.StartsWith("one two three", (string)rows[1]["prompt"]!, StringComparison.Ordinal);
-            Assert.Equal("one two three four the sun 1", (string)rows[1]["prompt"]! + (string)rows[1]["reference"]!);
+            Assert.StartsWith("1 one two", (string)rows[1]["prompt"]!, StringComparison.Ordinal);
+            Assert.Equal("1 one two three four the sun", (string)rows[1]["prompt"]! + (string)rows[1]["reference"]!);
         }
         else
         {
-            Assert.Equal("<|im_start|>user\none two 1<|im_end|>\n<|im_start|>assistant\n", (string)rows[1]["prompt"]!);
+            Assert.Equal("<|im_start|>user\none two 1<|im_end|>\n\n<|im_start|>assistant\n", (string)rows[1]["prompt"]!);
             Assert.Equal("the sun 1", (string)rows[1]["reference"]!);
         }
         var watched = SmallModel.Succeed(_handbook.Run("watch", "run", "--once"));
         Assert.Contains("  step 2: ", watched.Output);
-        Assert.Contains(method == "cpt" ? "one two three" : "one two 1<|im_end|> <|im_start|>assistant", watched.Output);
+        Assert.Contains(method == "cpt" ? "1 one two" : "one two 1<|im_end|> <|im_start|>assistant", watched.Output);
     }
 
     [Fact]
