@@ -41,10 +41,10 @@ internal sealed class Playground(Func<IReadOnlyList<(string Name, string Place)>
         var events = new EventStream(response);
         var sending = new SemaphoreSlim(1);
         using var both = CancellationTokenSource.CreateLinkedTokenSource(cancel);
-        // The same model twice gives two draws.
-        var sides = new[] { Side("left", left, seed), Side("right", right, leftPlace == rightPlace ? seed + 1 : seed) };
         try
         {
+            // The same model twice gives two draws.
+            var sides = new[] { Side("left", left, seed), Side("right", right, leftPlace == rightPlace ? seed + 1 : seed) };
             await ApiServer.Streaming(events, () => Task.WhenAll(sides.Select(side => Tell(side.Name, side.Model, side.Run))));
         }
         finally

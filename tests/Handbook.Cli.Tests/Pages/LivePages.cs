@@ -41,7 +41,7 @@ public sealed class LivePages : IAsyncLifetime
         Handbook.Write("recipe.yaml", """
             model_name_or_path: model
             dataset_name: chats
-            learning_rate: 1e-3  # high, for a picture
+            learning_rate: 1e-2  # high, so that it soon says something
             per_device_train_batch_size: 8
             logging_steps: 1
             eval_strategy: steps
@@ -53,7 +53,7 @@ public sealed class LivePages : IAsyncLifetime
             max_length: 64
             report_to: none
             """);
-        SmallModel.Succeed(Handbook.Run("sft", "recipe.yaml", "--max_steps=40", "--output_dir=runs/taught"));
+        SmallModel.Succeed(Handbook.Run("sft", "recipe.yaml", "--max_steps=100", "--eval_steps=25", "--save_steps=50", "--output_dir=runs/taught"));
         // A name is a text, whatever is in it.
         Directory.CreateDirectory(Path.Combine(Handbook.Folder, "runs/sweep"));
         Copy(Path.Combine(Handbook.Folder, "runs/taught"), Path.Combine(Handbook.Folder, "runs/sweep/odd <b>"));

@@ -19,7 +19,7 @@ public sealed class PagesTests(LivePages live) : IClassFixture<LivePages>
         { "run", "#/run/taught", "figure svg path.curve.s1" },
         { "live", "#/run/live", "figure svg path.curve" },
         { "numbers", "#/run/taught/numbers", "th[scope=row]:text-is('eval_loss')" },
-        { "answers", "#/run/taught/samples", "section.row:nth-of-type(12) tr:nth-of-type(2)" },
+        { "answers", "#/run/taught/samples", "section.row:nth-of-type(12) tr.known" },
         { "rows", "#/run/taught/rows", ".row .loss:text('the sun and the moon')" },
         { "scores", "#/run/taught/rows/0/scores", ".row .carries" },
         { "recipe", "#/run/taught/recipe", "pre .comment" },
@@ -134,7 +134,7 @@ public sealed class PagesTests(LivePages live) : IClassFixture<LivePages>
         var first = page.Locator("section.row").First;
         await Expect(first).ToContainTextAsync("one two 0");
         await Expect(first.Locator("tr.known")).ToContainTextAsync("the sun and the moon 0");
-        await Expect(first.Locator("tbody tr").First.Locator("th")).ToHaveTextAsync(new Regex("^steps? .*40$"));
+        await Expect(first.Locator("tbody tr").First.Locator("th")).ToHaveTextAsync(new Regex("^steps? .*100$"));
         var written = File.ReadAllLines(Path.Combine(live.Handbook.Folder, "runs/taught/samples.jsonl"))
             .Select(line => JsonDocument.Parse(line).RootElement).Last(row => row.GetProperty("prompt").GetString()!.Contains("one two 0<", StringComparison.Ordinal));
         await Expect(first.Locator("tbody tr").First.Locator("td")).ToHaveTextAsync(written.GetProperty("answer").GetString()!.Trim());
