@@ -125,6 +125,7 @@ internal static class ServeCommand
             Console.Error.WriteLine($"stopping: running answers have {options.Grace.TotalSeconds:0.#} s");
         }
         await server.Stop();
+        telemetry?.Dispose();       // what is left is sent while the server still has its numbers
         return ExitCode.Ok;         // this is how a server ends
     }
 

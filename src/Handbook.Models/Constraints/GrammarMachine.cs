@@ -38,6 +38,9 @@ internal sealed class GrammarMachine
         /// <summary>Whether any byte can come, as in a text that is bound by nothing yet.</summary>
         public bool TakesAnything { get; } = ways.Aggregate(default(UInt256), (all, way) => all | ((Grammar.Bytes)way.Part).Set) == UInt256.All;
 
+        /// <summary>The state behind any one character that strings hold as it is, where it is the same behind all of them.</summary>
+        internal (bool IsKnown, State? State) BehindPlain { get; set; }
+
         public ref State? Next(byte value) => ref _next[value];
     }
 
@@ -62,6 +65,41 @@ internal sealed class GrammarMachine
             if (((Grammar.Bytes)way.Part).Set.Has(value))
                 Follow(way.Below, ways, ref ends);
         return next = Make(ways, ends);
+    }
+
+    /// <summary>The state behind one character, where it is the same for every character but controls, quote and backslash: within a string.
+    /// null where it is not.</summary>
+    public State? StepPlain(State from)
+    {
+        if (from.BehindPlain.IsKnown)
+            return from.BehindPlain.State;
+        var next = Step(from, (byte)' ');
+        var same = next.CanGoOn || next.CanEnd;
+        for (var value = 0x21; same && value < 0x80; value++)
+            same = value is '"' or '\\' || Step(from, (byte)value) == next;
+        // RFC 3629, §4: the first and second bytes of each length; all others are 80 to BF.
+        foreach (var (first, last, low, high, more) in (ReadOnlySpan<(int, int, int, int, int)>)[(0xC2, 0xDF, 0x80, 0xBF, 0), (0xE0, 0xE0, 0xA0, 0xBF, 1),
+            (0xE1, 0xEC, 0x80, 0xBF, 1), (0xED, 0xED, 0x80, 0x9F, 1), (0xEE, 0xEF, 0x80, 0xBF, 1), (0xF0, 0xF0, 0x90, 0xBF, 2),
+            (0xF1, 0xF3, 0x80, 0xBF, 2), (0xF4, 0xF4, 0x80, 0x8F, 2)])
+            for (var value = first; same && value <= last; value++)
+            {
+                // All continuations of a first byte lead to one state at each place.
+                var at = Only(Step(from, (byte)value), low, high);
+                for (var i = 0; i < more && at is not null; i++)
+                    at = Only(at, 0x80, 0xBF);
+                same = at == next;
+            }
+        from.BehindPlain = (true, same ? next : null);
+        return from.BehindPlain.State;
+
+        State? Only(State state, int low, int high)
+        {
+            var only = Step(state, (byte)low);
+            for (var value = low + 1; value <= high; value++)
+                if (Step(state, (byte)value) != only)
+                    return null;
+            return only;
+        }
     }
 
     private void Follow(Way? way, HashSet<Way> found, ref bool ends)

@@ -68,7 +68,7 @@ public sealed class LivePages : IAsyncLifetime
     }
 
     /// <summary>A page of its own, and what goes wrong in it.</summary>
-    internal async Task<(IPage Page, List<string> Faults)> Open(string place, ColorScheme scheme = ColorScheme.Light, int width = 1200, int height = 900)
+    internal async Task<(IPage Page, List<string> Faults)> Open(string place, ColorScheme scheme = ColorScheme.Light, int width = 1200, int height = 760)
     {
         Assert.SkipWhen(Missing is not null, Missing ?? "");
         var context = await Browser.NewContextAsync(new() { ColorScheme = scheme, ViewportSize = new() { Width = width, Height = height } });
@@ -93,7 +93,7 @@ public sealed class LivePages : IAsyncLifetime
     internal static async Task Picture(IPage page, string name)
     {
         if (Environment.GetEnvironmentVariable("HANDBOOK_PICTURES") is { Length: > 0 } folder)
-            await page.ScreenshotAsync(new() { Path = Path.Combine(folder, $"{name}.png"), FullPage = true });
+            await page.ScreenshotAsync(new() { Path = Path.Combine(folder, $"{name}.png") });
     }
 
     private Process Start(string[] words, bool reads = true)
