@@ -14,27 +14,45 @@ internal sealed record CudaSource(string Name, string Text)
     /// <summary>Options of NVRTC beside the architecture, e.g. <c>--fmad=false</c> or <c>-DTILE=64</c>.</summary>
     public IReadOnlyList<string> Options { get; init; } = ["--std=c++17"];
 
-    /// <summary>A line of the text or of a header, from 1; null where there is none.</summary>
+    /// <summary>A line as a message of the compiler names it, <c>#line</c> directives heeded; null where there is none.</summary>
     public string? Line(string file, int number)
     {
-        var text = file == Name ? Text : Headers.GetValueOrDefault(file);
-        var lines = text?.Split('\n') ?? [];
-        return number >= 1 && number <= lines.Length ? lines[number - 1].TrimEnd('\r') : null;
+        foreach (var line in Lines())
+            if (line.File == file && line.Number == number)
+                return line.Text;
+        var lines = Headers.GetValueOrDefault(file)?.Split('\n') ?? [];
+        return number >= 1 && number <= lines.Length ? lines[number - 1] : null;
     }
 
-    /// <summary>The kernel around a line of <see cref="Text"/>; null where it stands outside of one.</summary>
-    public string? KernelAround(int number)
+    /// <summary>The kernel around a line of the text; null where it stands outside of one.</summary>
+    public string? KernelAround(string file, int number)
     {
-        var lines = Text.Split('\n');
-        for (var i = Math.Min(number, lines.Length) - 1; i >= 0; i--)
+        var lines = Lines().Where(line => line.File == file && line.Number <= number).ToArray();
+        for (var i = lines.Length - 1; i >= 0; i--)
         {
-            var at = lines[i].IndexOf("__global__", StringComparison.Ordinal);
-            if (at >= 0)
-                return NameOf(string.Join(' ', lines[i..Math.Min(i + 4, lines.Length)])[at..]);
-            if (i < number - 1 && lines[i].StartsWith('}'))
+            if (lines[i].Text.Contains("__global__", StringComparison.Ordinal))
+            {
+                var rest = Lines().Where(line => line.File == file && line.Number >= lines[i].Number).Take(4);
+                return NameOf(string.Join(' ', rest.Select(line => line.Text)));
+            }
+            if (i < lines.Length - 1 && lines[i].Text.StartsWith('}'))
                 return null;
         }
         return null;
+    }
+
+    private IEnumerable<(string File, int Number, string Text)> Lines()
+    {
+        var (file, number) = (Name, 0);
+        foreach (var text in Text.Split('\n'))
+        {
+            number++;
+            if (text.StartsWith("#line ", StringComparison.Ordinal) && text.Split(' ', 3) is [_, var next, .. var named]
+                && int.TryParse(next, out var parsed))
+                (file, number) = (named.Length > 0 ? named[0].Trim().Trim('"') : file, parsed - 1);
+            else
+                yield return (file, number, text);
+        }
     }
 
     /// <summary>A hash of all that decides what comes out of the compiler.</summary>
@@ -64,10 +82,10 @@ internal sealed record CudaSource(string Name, string Text)
         }
     }
 
-    // "__global__ void __launch_bounds__(256) name(…": the last word before a parenthesis that is not an attribute's.
+    // "__global__ void __launch_bounds__(256) name(…": the first word before a parenthesis that is not an attribute's.
     private static string? NameOf(string declaration)
     {
-        for (var open = declaration.IndexOf('('); open > 0; open = declaration.IndexOf('(', open + 1))
+        for (var open = declaration.IndexOf('(', declaration.IndexOf("__global__", StringComparison.Ordinal)); open > 0; open = declaration.IndexOf('(', open + 1))
         {
             var start = open;
             while (start > 0 && (char.IsAsciiLetterOrDigit(declaration[start - 1]) || declaration[start - 1] == '_'))

@@ -61,9 +61,6 @@ internal sealed class FoundLibrary
         : throw new InputException($"{Path} has no function {name}", why: "it is older than what this program needs",
             fix: "install a newer release of it");
 
-    /// <summary>An exported function; 0 where the library has none of that name.</summary>
-    public nint TryExport(string name) => NativeLibrary.TryGetExport(_handle, name, out var address) ? address : 0;
-
     private static FoundLibrary? In(string folder, string[] names, string? companion, List<string> tried)
     {
         if (!Directory.Exists(folder))

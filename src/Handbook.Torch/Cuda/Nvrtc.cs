@@ -71,7 +71,7 @@ internal sealed partial class Nvrtc
         {
             any = true;
             var (file, line) = (remark.Groups["file"].Value, int.Parse(remark.Groups["line"].Value));
-            var kernel = file == source.Name && source.KernelAround(line) is { } name ? $" in kernel {name}" : "";
+            var kernel = source.KernelAround(file, line) is { } name ? $" in kernel {name}" : "";
             message.Append($"\n  {file}:{line}{kernel}: {remark.Groups["text"].Value.TrimEnd()}");
             if (source.Line(file, line) is { } text)
                 message.Append($"\n    {line} | {text.Trim()}");

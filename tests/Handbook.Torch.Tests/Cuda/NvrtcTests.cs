@@ -90,6 +90,19 @@ public sealed class NvrtcTests
     }
 
     [Fact]
+    public void Lines_are_those_of_the_files_that_a_text_was_made_from()
+    {
+        var source = new CudaSource("pair", $"#line 1 \"common.cuh\"\n// first\ntypedef float T;\n#line 1 \"norms.cu\"\n{Scale[(Scale.IndexOf('\n') + 2)..]
+            .Replace("a * x[i]", "b", StringComparison.Ordinal).Replace("first()", "0", StringComparison.Ordinal).Replace("step()", "1", StringComparison.Ordinal)}");
+        var refused = Assert.Throws<CudaException>(() => CudaCheck.Compiler().Compile(source, new(80)));
+        Assert.EndsWith(":\n  norms.cu:4 in kernel scale: identifier \"b\" is undefined\n    4 | for (long long i = 0; i < n; i += 1) y[i] = b;",
+            refused.Message);
+        Assert.Equal("typedef float T;", source.Line("common.cuh", 2));
+        Assert.Null(source.KernelAround("common.cuh", 2));
+        Assert.Null(source.Line("common.cuh", 3));
+    }
+
+    [Fact]
     public void An_option_that_the_compiler_does_not_know_is_named()
     {
         var refused = Assert.Throws<CudaException>(() =>
@@ -142,7 +155,7 @@ public sealed class NvrtcTests
     [InlineData(1, null), InlineData(3, null), InlineData(4, "scale"), InlineData(5, "scale"), InlineData(6, "scale"), InlineData(7, "scale"),
      InlineData(8, null), InlineData(9, "other"), InlineData(99, "other")]
     public void The_kernel_around_a_line_is_found(int line, string? kernel) =>
-        Assert.Equal(kernel, (Source() with { Text = Scale + "\n\n__global__ void other(int n) {\n  n = 1;" }).KernelAround(line));
+        Assert.Equal(kernel, (Source() with { Text = Scale + "\n\n__global__ void other(int n) {\n  n = 1;" }).KernelAround("scale.cu", line));
 
     [Fact]
     public void A_named_place_without_the_compiler_is_told()
