@@ -1,7 +1,7 @@
 # Every target sets up what it needs first, and may be repeated. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-all golden fuzz check-libtorch setup-cuda-check bench pack lint format clean
+.PHONY: help setup build demo test test-all golden fuzz check-libtorch check-cuda setup-cuda-check bench pack lint format clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -30,6 +30,9 @@ fuzz: build      ## damaged files of every kind, 200,000 of each, and a million 
 
 check-libtorch: build ## native library and tests on the libtorch of Debian 13 and of unstable (as root)
 	@tools/check-libtorch.sh
+
+check-cuda: build ## native library and tests on Debian 13's libtorch for CUDA, without a card (as root; 2.7 GB, once)
+	@tools/check-libtorch.sh cuda
 
 setup-cuda-check: ## NVIDIA's run-time compiler into the cache folder (18 MB, once), so that tests compile the kernels for a GPU
 	@tools/setup.sh cuda-check

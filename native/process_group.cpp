@@ -146,12 +146,20 @@ at::Tensor bytes_of(const at::Tensor& t) {
   return at::from_blob(t.data_ptr(), {static_cast<int64_t>(t.nbytes())}, t.options().dtype(at::kByte).requires_grad(false));
 }
 
+void move(at::Tensor& to, const at::Tensor& from) {
+  if (from.is_cpu()) {
+    std::memmove(to.data_ptr(), from.data_ptr(), from.nbytes());
+  } else {
+    to.copy_(from);
+  }
+}
+
 /// `output` gets everyone's `input`, by rank; input may lie in output, at its own place.
 void all_gather(Group& group, const at::Tensor& output, const at::Tensor& input) {
   if (input.nbytes() == 0) return;
   at::Tensor in = bytes_of(input), out = bytes_of(output);
   if (group.size == 1) {
-    if (in.data_ptr() != out.data_ptr()) std::memmove(out.data_ptr(), in.data_ptr(), in.nbytes());
+    if (in.data_ptr() != out.data_ptr()) move(out, in);
     return;
   }
   std::vector<std::vector<at::Tensor>> outs{out.chunk(group.size)};
@@ -164,7 +172,7 @@ void all_to_all(Group& group, const at::Tensor& output, const at::Tensor& input,
                 const std::vector<int64_t>& in_counts) {
   at::Tensor in = bytes_of(input), out = bytes_of(output);
   if (group.size == 1) {
-    std::memmove(out.data_ptr(), in.data_ptr(), in.nbytes());
+    move(out, in);
     return;
   }
   auto scaled = [&](std::vector<int64_t> counts) {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the native library against other releases of libtorch and runs the tests of engine, models and training on them, each in a folder with a Debian of its own:
 #   tools/check-libtorch.sh                       Debian 13 (libtorch 2.6) and unstable (the newest)
+#   tools/check-libtorch.sh cuda                  Debian 13's libtorch for CUDA (2.6), which needs no card for this; 2.7 GB of packages, not all free
 #   tools/check-libtorch.sh trixie [-class NAME]  one of them; what follows is for the test runner, in place of its default filter
 # Needs root, and the .NET tests built. The folders stay in build/libtorch, so that a second run installs nothing.
 set -euo pipefail
@@ -8,9 +9,9 @@ source "$(dirname "$0")/env.sh"
 
 suites=(trixie sid)
 case ${1:-} in
-    trixie | sid) suites=("$1"); shift ;;
+    trixie | sid | cuda) suites=("$1"); shift ;;
     '') ;;
-    *) die "tools/check-libtorch.sh: unknown release '$1'; there are: trixie, sid" ;;
+    *) die "tools/check-libtorch.sh: unknown release '$1'; there are: trixie, sid, cuda" ;;
 esac
 filters=("$@")
 if [ ${#filters[@]} = 0 ]; then filters=(-trait- speed=slow -trait- needs=gpu); fi
@@ -25,21 +26,50 @@ shared=$(cd "${HANDBOOK_SHARED:-$root/../shared}" 2>/dev/null && pwd || true)
 
 # A Debian with a compiler and libtorch, whole or not at all: the stamp is written last.
 make_folder() {
-    local suite=$1 folder=$work/$1
+    local name=$1 suite=$1 folder=$work/$1 components=main
     local packages=g++,cmake,make,libtorch-dev,libgloo-dev,libfmt-dev,libopenblas0-openmp,libgomp1
+    if [ "$name" = cuda ]; then
+        suite=trixie components=main,contrib,non-free
+        packages=g++,cmake,make,libfmt-dev,libopenblas0-openmp,libgomp1,ca-certificates
+    fi
     [ "$(cat "$folder/.ready" 2>/dev/null)" = "$packages" ] && return
     if ! command -v debootstrap >/dev/null; then
         say "set-up: installing debootstrap"
         DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends debootstrap >&2 ||
             { apt-get update -q >&2 && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends debootstrap >&2; }
     fi
-    say "set-up: Debian $suite with libtorch into build/libtorch/$suite (once; some minutes)"
+    say "set-up: Debian $suite with libtorch into build/libtorch/$name (once; some minutes)"
     rm -rf --one-file-system "$folder"
-    debootstrap --variant=minbase --include="$packages" "$suite" "$folder" > "$work/$suite-set-up.log" 2>&1 || {
-        tail -n 20 "$work/$suite-set-up.log" >&2
-        die "Debian $suite could not be set up; the whole log is build/libtorch/$suite-set-up.log."
+    {
+        debootstrap --variant=minbase --components="$components" --include="$packages" "$suite" "$folder" &&
+            if [ "$name" = cuda ]; then add_cuda "$folder"; fi
+    } > "$work/$name-set-up.log" 2>&1 || {
+        tail -n 20 "$work/$name-set-up.log" >&2
+        die "Debian $suite could not be set up; the whole log is build/libtorch/$name-set-up.log."
     }
     printf '%s' "$packages" > "$folder/.ready"
+}
+
+# The CUDA build with its headers and NCCL's. Debian's nvidia-cudnn would download cuDNN from NVIDIA under a licence that a person accepts; an
+# empty package takes its place, and a library of its functions that end the process: none is called without a card.
+add_cuda() {
+    local folder=$1
+    mkdir -p "$folder/opt/nvidia-cudnn/DEBIAN"
+    printf '%s\n' 'Package: nvidia-cudnn' 'Version: 9.99' 'Architecture: all' 'Maintainer: nobody' 'Description: stands in for cuDNN' \
+        > "$folder/opt/nvidia-cudnn/DEBIAN/control"
+    echo 'deb http://deb.debian.org/debian trixie main contrib non-free' > "$folder/etc/apt/sources.list"
+    cp /etc/resolv.conf "$folder/etc/resolv.conf"
+    # shellcheck disable=SC2016  # expanded by the inner shell
+    inside "$folder" bash -euo pipefail -c '
+        export DEBIAN_FRONTEND=noninteractive
+        dpkg-deb -b /opt/nvidia-cudnn /opt/nvidia-cudnn.deb
+        dpkg -i /opt/nvidia-cudnn.deb
+        apt-get update -q
+        apt-get install -y -q --no-install-recommends libtorch-cuda-dev libgloo-cuda-dev libnccl-dev nvidia-cuda-dev
+        apt-get clean
+        lib=/usr/lib/x86_64-linux-gnu
+        nm -D --undefined-only $lib/libtorch_cuda.so | sed -n "s/^ *U \(cudnn[A-Za-z0-9_]*\).*/void \1(void) { abort(); }/p" | sort -u > /opt/cudnn.c
+        gcc -shared -fPIC -include stdlib.h -Wl,-soname,libcudnn.so.9 -o $lib/libcudnn.so.9 /opt/cudnn.c'
 }
 
 # Runs a command inside the folder. The mounts belong to a name space of their own, so that none is left behind however it ends.

@@ -18,6 +18,7 @@ public sealed partial class Tensor
         public static readonly TorchOperator Clone = TorchOperator.Find("aten::clone");
         public static readonly TorchOperator Detach = TorchOperator.Find("aten::detach");
         public static readonly TorchOperator Copy = TorchOperator.Find("aten::copy_");
+        public static readonly TorchOperator PinMemory = TorchOperator.Find("aten::pin_memory");
         public static readonly TorchOperator View = TorchOperator.Find("aten::view");
         public static readonly TorchOperator Reshape = TorchOperator.Find("aten::reshape");
         public static readonly TorchOperator Transpose = TorchOperator.Find("aten::transpose", "int");
@@ -108,6 +109,14 @@ public sealed partial class Tensor
     /// <summary>The elements on another device; this tensor itself where it is there.</summary>
     public Tensor To(Device device) => Ops.ToDevice.Call(this, device, DType);
 
+    /// <summary>The same without waiting: the host may read or change neither side before the device has done it. From and to memory of the
+    /// host that is not <see cref="Pinned"/> it waits after all.</summary>
+    internal Tensor ToNonBlocking(Device device) => Ops.ToDevice.Call(this, device, DType, true);
+
+    /// <summary>A copy in memory of the host that a GPU reads and writes by itself.</summary>
+    /// <exception cref="TorchException">There is no GPU.</exception>
+    internal Tensor Pinned() => Ops.PinMemory.Call(this);
+
     /// <summary>The elements in row-major order without gaps; this tensor itself where they are.</summary>
     public Tensor Contiguous() => Ops.Contiguous.Call(this);
 
@@ -119,6 +128,9 @@ public sealed partial class Tensor
 
     /// <summary>Overwrites the elements with those of <paramref name="source"/>, converted; shapes are broadcast.</summary>
     public void CopyFrom(Tensor source) => Ops.Copy.Run(this, source);
+
+    /// <summary>The same without waiting, as <see cref="ToNonBlocking"/>.</summary>
+    internal void CopyFromNonBlocking(Tensor source) => Ops.Copy.Run(this, source, true);
 
     /// <summary>The same memory under another shape of as many elements, without gaps; −1 for what follows from the rest.</summary>
     public Tensor View(params long[] shape) => Ops.View.Call(this, shape);

@@ -1,6 +1,7 @@
 using System.Reflection;
 using System.Runtime.InteropServices;
 using Handbook.Base;
+using Handbook.Torch.Devices;
 using Handbook.Torch.Kernels;
 using Handbook.Torch.Native;
 
@@ -59,6 +60,7 @@ public static unsafe class TorchRuntime
             NativeLibrary.SetDllImportResolver(typeof(TorchRuntime).Assembly, Resolve);
             PreferOpenMpBlas();
             Shim.Initialize();
+            TorchCuda.SetAllocator();
             var library = NativeLibrary.Load(LibraryPath());
             ThreadTeam.NativeLoop = (delegate* unmanaged<int, delegate* unmanaged<void*, int, void>, void*,
                 void>)NativeLibrary.GetExport(library, "hb_parallel");
