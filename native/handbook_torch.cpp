@@ -17,6 +17,7 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -127,6 +128,15 @@ HB_API void* hb_find(const char* name, const char* overload) {
   } catch (...) {
     return nullptr;
   }
+}
+
+/// The operator's schema in words: arguments with types, names and defaults, and results. The text goes back to hb_free_error.
+HB_API Error hb_schema(void* op, char** text) {
+  return guarded([&] {
+    std::ostringstream words;
+    words << static_cast<c10::OperatorHandle*>(op)->schema();
+    *text = handbook::error_of(words.str().c_str());
+  });
 }
 
 namespace {

@@ -69,7 +69,8 @@ add_cuda() {
         apt-get clean
         lib=/usr/lib/x86_64-linux-gnu
         nm -D --undefined-only $lib/libtorch_cuda.so | sed -n "s/^ *U \(cudnn[A-Za-z0-9_]*\).*/void \1(void) { abort(); }/p" | sort -u > /opt/cudnn.c
-        gcc -shared -fPIC -include stdlib.h -Wl,-soname,libcudnn.so.9 -o $lib/libcudnn.so.9 /opt/cudnn.c'
+        echo "libcudnn.so.9 { global: *; };" > /opt/cudnn.versions
+        gcc -shared -fPIC -include stdlib.h -Wl,-soname,libcudnn.so.9 -Wl,--version-script=/opt/cudnn.versions -o $lib/libcudnn.so.9 /opt/cudnn.c'
 }
 
 # Runs a command inside the folder. The mounts belong to a name space of their own, so that none is left behind however it ends.

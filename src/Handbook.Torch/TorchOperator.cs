@@ -20,6 +20,17 @@ internal sealed unsafe class TorchOperator
     /// <summary>Name with overload, e.g. <c>aten::add.Tensor</c>.</summary>
     public string Name { get; }
 
+    /// <summary>What this installation's operator takes and gives.</summary>
+    public OperatorSchema Schema
+    {
+        get
+        {
+            nint text;
+            Shim.Check(Shim.Schema(_handle, &text));
+            return OperatorSchema.Parse(Shim.Take(text));
+        }
+    }
+
     /// <summary>Finds an operator, e.g. <c>aten::sum</c> with overload <c>dim_IntList</c>.</summary>
     /// <exception cref="TorchException">This installation of libtorch does not have it.</exception>
     public static TorchOperator Find(string name, string overload = "") =>

@@ -14,6 +14,7 @@ internal static unsafe partial class Shim
     [LibraryImport(Library, EntryPoint = "hb_find",
         StringMarshalling = StringMarshalling.Utf8)]
     public static partial nint Find(string name, string overload);
+    [LibraryImport(Library, EntryPoint = "hb_schema")] public static partial nint Schema(nint op, nint* text);
     [LibraryImport(Library, EntryPoint = "hb_call")]
     public static partial nint Call(nint op, NativeValue* arguments, int count,
         NativeValue* results, int capacity, int* produced);
