@@ -20,7 +20,7 @@ internal static class Commands
             InspectCommand.Create(), DataCommand.Create(), PlanCommand.Create(),
             WatchCommand.Create(), DashboardCommand.Create(), VerifyCommand.Create(), ReproduceCommand.Create(), ValidateCommand.Create(), ExplainCommand.Create(), SchemaCommand.Create(), RecipesCommand.Create(), MigrateCommand.Create(),
             TokenizerCommand.Create(), DemoDataCommand.Create(), TemplateCommand.Create(), LoginCommand.Create(), WhoamiCommand.Create(),
-            DownloadCommand.Create(), UploadCommand.Create(), CacheCommand.Create(),
+            DownloadCommand.Create(), UploadCommand.Create(), CacheCommand.Create(), InfoCommand.Create(),
         ])
             root.Add(command);
         var help = root.Options.OfType<HelpOption>().Single();

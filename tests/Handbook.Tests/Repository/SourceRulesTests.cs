@@ -110,6 +110,23 @@ public sealed partial class SourceRulesTests
         Assert.Equal([], found.Select(same => $"{same.Key}: {string.Join(", ", same)}"));
     }
 
+    [Fact]
+    public void Only_the_engine_and_the_plan_know_kinds_of_devices()
+    {
+        var found = Matches(DeviceKind()).Where(place => !place.StartsWith("Handbook.Torch/", StringComparison.Ordinal)
+            && !place.StartsWith("Handbook.Training/Scale/", StringComparison.Ordinal));
+        Assert.Equal([], found);
+        Assert.Contains(Matches(DeviceKind()), place => place.StartsWith("Handbook.Torch/Device.cs", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void Methods_families_adapters_and_workers_know_nothing_of_devices()
+    {
+        string[] rooms = ["Handbook.Training/Methods/", "Handbook.Training/Distributed/", "Handbook.Models/Families/", "Handbook.Models/Adapters/"];
+        var found = Matches(AnyDevice()).Where(place => rooms.Any(room => place.StartsWith(room, StringComparison.Ordinal)));
+        Assert.Equal([], found);
+    }
+
     /// <summary>Places in the product's source, as <c>FILE:LINE</c>; comments and texts do not count.</summary>
     private static List<string> Matches(Regex what) =>
         [.. SourceLines()
@@ -147,6 +164,12 @@ public sealed partial class SourceRulesTests
 
     [GeneratedRegex(@"\bLinearLogProb\.")]
     private static partial Regex Head();
+
+    [GeneratedRegex("cuda|gpu|nvidia|nvrtc|nccl", RegexOptions.IgnoreCase)]
+    private static partial Regex DeviceKind();
+
+    [GeneratedRegex(@"\bDevices?\b|\bDeviceKernels\b|\.IsCpu\b")]
+    private static partial Regex AnyDevice();
 
     [GeneratedRegex(@"\bFile\.(?:WriteAll|AppendAll|AppendText|Move|Create\b|CreateText|OpenWrite|Replace|Copy)|\bDirectory\.Move|FileMode\.(?:Create|CreateNew|OpenOrCreate|Append|Truncate)\b|new StreamWriter\(|MoveTo\(")]
     private static partial Regex Writing();

@@ -1,0 +1,25 @@
+using System.CommandLine;
+using Handbook.Torch.Devices;
+
+namespace Handbook.Cli;
+
+/// <summary><c>handbook info</c></summary>
+internal static class InfoCommand
+{
+    public static Command Create()
+    {
+        var command = new Command("info", "Tell what this machine computes with: libraries, devices, what is there and what is missing\n\n"
+            + "A libtorch is taken from LIBTORCH, from Python's torch, or from the system; one that was built for GPUs is found the same way.");
+        command.SetAction(_ => Run());
+        return command;
+    }
+
+    private static int Run()
+    {
+        var entries = Installation.Describe();
+        var width = entries.Max(entry => entry.Topic.Length) + 2;
+        foreach (var (topic, text) in entries)
+            Console.WriteLine(topic.PadRight(width) + text);
+        return ExitCode.Ok;
+    }
+}
