@@ -11,7 +11,7 @@ public sealed partial class AdviceInSourceTests
 {
     /// <summary>Options of other programs that messages name.</summary>
     private static readonly string[] s_others = ["--mime", "--repo-type", "--local-dir", "--key", "--flag", "--no_flag", "--map", "--help", "--cpu-list",
-        "--config", "--no", "--no_", "--stage", "--finetuning", "--backend-store-uri", "--type"];
+        "--config", "--no", "--no_", "--stage", "--finetuning", "--backend-store-uri", "--type", "--gpu-architecture", "--std", "--fmad", "--pre-include"];
 
     /// <summary>Keys of other files than recipes that messages advise.</summary>
     private static readonly string[] s_otherKeys = ["data_files", "max_gen_toks"];

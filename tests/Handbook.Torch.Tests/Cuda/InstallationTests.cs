@@ -12,8 +12,8 @@ public sealed class InstallationTests
         using var stand = new StandInDriver();
         Assert.Equal([
             new("driver", "for CUDA 12.4 and older; 2 GPUs"),
-            new("GPU 0", "Stand-in 0, compute capability 9.0, 3.0 MiB of 80.0 MiB free, 132 multiprocessors, products of bfloat16 and float8"),
-            new("GPU 1", "Stand-in 1, compute capability 8.6, 3.0 MiB of 80.0 MiB free, 132 multiprocessors, products of bfloat16"),
+            new("GPU 0", "Stand-in 0, compute capability 9.0, 3.1 MB of 83.9 MB free, 132 multiprocessors, products of bfloat16 and float8"),
+            new("GPU 1", "Stand-in 1, compute capability 8.6, 3.1 MB of 83.9 MB free, 132 multiprocessors, products of bfloat16"),
         ], Installation.Cards(stand.Driver, ""));
         Assert.Equal(0, stand.Held);
         Assert.Equal([new("driver", "none: why")], Installation.Cards(null, "why"));
