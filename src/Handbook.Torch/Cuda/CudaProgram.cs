@@ -94,7 +94,8 @@ internal sealed partial class CudaProgram
             {
                 var (name, own) = (resource[Prefix.Length..^3], Read(resource));
                 foreach (var element in Elements)
-                    programs.Add((name, element), new(name, element, common, own));
+                    if (ReadKernels(own, element).Count > 0)
+                        programs.Add((name, element), new(name, element, common, own));
             }
         return programs;
     }

@@ -75,9 +75,22 @@ public sealed unsafe partial class LaunchTests
         }
     }
 
-    private static object? Smallest(Type type) =>
-        type.IsPointer ? Pointer.Box(null, type) : type == typeof(int) ? 2 : type == typeof(long) ? 2L : type == typeof(AdamRule)
-            ? new AdamRule(1, 0.5, 0.5, 1, 0, 1) : type.IsByRef ? Smallest(type.GetElementType()!) : Activator.CreateInstance(type);
+    private static object? Smallest(Type type)
+    {
+        if (type.IsByRef)
+            return Smallest(type.GetElementType()!);
+        if (type.IsPointer)
+            return Pointer.Box(null, type);
+        if (type == typeof(int) || type == typeof(long))
+            return Convert.ChangeType(2, type);
+        if (type == typeof(AdamRule))
+            return new AdamRule(1, 0.5, 0.5, 1, 0, 1);
+        if (type == typeof(AttentionShape))
+            return new AttentionShape { Heads = 2, KeyHeads = 2, HeadSize = 2, Scale = 1 };
+        var made = Activator.CreateInstance(type);
+        type.GetProperty("Tokens")?.SetValue(made, 2L);
+        return made;
+    }
 
     [Fact]
     public void Every_launch_has_the_arguments_that_its_kernel_declares()
@@ -110,6 +123,18 @@ public sealed unsafe partial class LaunchTests
         Covers(CudaOptimizers.Step(new LionRule(1, 1, 1, 1), null, null, null, null, null, null, null, null, null, many, 1, null), many, 8);
         Covers(CudaQuantised.QuantiseFourBits((BFloat16*)null, many, null, null, null, null), many, 2);
         Covers(CudaRows.ExpertDots((BFloat16*)null, null, null, null, rows << 10, 8, width), (rows << 13) * 32, 1);
+        Covers(CudaAttention.Dots(new() { Heads = 64, KeyHeads = 8, HeadSize = 128, Scale = 1 }, new CudaAttentionArguments<BFloat16>
+        {
+            Query = null,
+            QueryStride = 0,
+            Key = null,
+            Value = null,
+            KeyStride = 0,
+            Output = null,
+            OutputStride = 0,
+            LogSumExp = null,
+            Tokens = 1 << 26,
+        }, null, 0, null), (1L << 32) * 32, 1);
         Assert.Equal(many / CudaOptimizers.SquaresPiece + 1, CudaOptimizers.Squares((float*)null, many, null).Grid.X);
         Assert.Equal(int.MaxValue, CudaNorms.Forward(null, (BFloat16*)null, null, null, null, null, null, null, int.MaxValue, width, 1, 0, 0).Grid.X);
         Assert.Equal((1 << 30, 2), (CudaHead.Gradient((float*)null, 0, null, null, null, 0, 1L << 30, width, 1 << 17, 1, 0, 0).Grid.X,

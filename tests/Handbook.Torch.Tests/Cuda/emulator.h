@@ -131,19 +131,24 @@ inline unsigned draw(unsigned below) {
   return (unsigned)((block.seed >> 33) % below);
 }
 
-inline void shuffle_order() {
-  for (unsigned i = block.count; i > 1; --i) std::swap(block.order[i - 1], block.order[draw(i)]);
+/// Puts the fibres of a round into another order.
+inline void shuffle_order(unsigned first, unsigned last) {
+  for (unsigned i = first; i < last; ++i) block.order[i] = i;
+  for (unsigned i = last - first; i > 1; --i) std::swap(block.order[first + i - 1], block.order[first + draw(i)]);
 }
 
-/// A warp that can run; all of them where none can.
+inline bool can_run(unsigned warp) {
+  for (unsigned t = warp * kWarp; t < std::min(block.count, (warp + 1) * kWarp); ++t)
+    if (block.fibres[t]->wait == Wait::none) return true;
+  return false;
+}
+
+/// A warp that can run, or the first one.
 inline unsigned draw_warp() {
   const unsigned warps = (block.count + kWarp - 1) / kWarp, from = draw(warps);
-  for (unsigned i = 0; i < warps; ++i) {
-    const unsigned warp = (from + i) % warps;
-    for (unsigned t = warp * kWarp; t < std::min(block.count, (warp + 1) * kWarp); ++t)
-      if (block.fibres[t]->wait == Wait::none) return warp;
-  }
-  return ~0u;
+  for (unsigned i = 0; i < warps; ++i)
+    if (can_run((from + i) % warps)) return (from + i) % warps;
+  return 0;
 }
 
 inline bool run_block(dim3 index, size_t shared_bytes) {
@@ -157,30 +162,26 @@ inline bool run_block(dim3 index, size_t shared_bytes) {
   for (unsigned i = 0; i < b.count; ++i) {
     Fibre& f = *b.fibres[i];
     f.thread = dim3{i % b.size.x, i / b.size.x % b.size.y, i / b.size.x / b.size.y};
-    f.wait = Wait::none, f.turn = 0, b.order[i] = i;
+    f.wait = Wait::none, f.turn = 0;
   }
   memset(__start_emulated_shared, 0xFF, __stop_emulated_shared - __start_emulated_shared);
   memset(dynamic_shared, 0xFF, shared_bytes + kGuard);
   const bool ahead = draw(3) > 0;
-  unsigned warp = ahead ? draw_warp() : ~0u;
+  unsigned warp = draw_warp();
   for (unsigned round = 0; round < kRounds; ++round) {
-    shuffle_order();
-    bool ran = false;
-    for (int attempt = 0; attempt < 2 && !ran; ++attempt) {
-      for (unsigned i : b.order)
-        if (b.fibres[i]->wait == Wait::none && (warp == ~0u || i / kWarp == warp)) resume(*b.fibres[i]), ran = true;
-      if (!ran) warp = ahead ? draw_warp() : ~0u;
-    }
-    bool moved = false, all = true;
-    for (unsigned w = 0; w < b.count; w += kWarp) moved |= release(w, std::min(b.count, w + kWarp), Wait::warp);
-    if (!moved) moved = release(0, b.count, Wait::block);
-    for (unsigned i = 0; i < b.count; ++i) all = all && b.fibres[i]->wait == Wait::done;
-    if (all) {
-      for (size_t i = 0; i < kGuard; ++i)
-        if ((unsigned char)dynamic_shared[shared_bytes + i] != 0xFF) return error = "writes behind its shared memory", false;
-      return true;
-    }
-    if (!moved && !ran) return error = "some threads wait at a barrier or shuffle that others never reach", false;
+    if (ahead && !can_run(warp)) warp = draw_warp();
+    const unsigned first = ahead ? warp * kWarp : 0, last = ahead ? std::min(b.count, first + kWarp) : b.count;
+    shuffle_order(first, last);
+    bool moved = false;
+    for (unsigned i = first; i < last; ++i)
+      if (b.fibres[b.order[i]]->wait == Wait::none) resume(*b.fibres[b.order[i]]), moved = true;
+    for (unsigned w = first; w < last; w += kWarp) moved |= release(w, std::min(b.count, w + kWarp), Wait::warp);
+    if (moved || release(0, b.count, Wait::block)) continue;
+    for (unsigned i = 0; i < b.count; ++i)
+      if (b.fibres[i]->wait != Wait::done) return error = "some threads wait at a barrier or shuffle that others never reach", false;
+    for (size_t i = 0; i < kGuard; ++i)
+      if ((unsigned char)dynamic_shared[shared_bytes + i] != 0xFF) return error = "writes behind its shared memory", false;
+    return true;
   }
   return error = "does not end", false;
 }
