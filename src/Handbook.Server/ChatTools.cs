@@ -8,7 +8,8 @@ namespace Handbook.Server;
 /// <summary>The fields <c>tools</c>, <c>tool_choice</c> and <c>parallel_tool_calls</c> of a chat.</summary>
 /// <param name="Tools">What may be called; empty for nothing.</param>
 /// <param name="Json">The same as chat templates take it; null for nothing.</param>
-/// <param name="Grammar">What holds the answer: the call that must be made, or any text with calls of strict tools; null for nothing.</param>
+/// <param name="Grammar">What holds the answer: the call that must be made, or any text with calls of strict tools; null for
+/// nothing.</param>
 /// <param name="Several">Whether more than one call is taken.</param>
 internal sealed partial record ChatTools(IReadOnlyList<Tool> Tools, JsonElement? Json, TokenGrammar? Grammar, bool Several)
 {
@@ -63,7 +64,8 @@ internal sealed partial record ChatTools(IReadOnlyList<Tool> Tools, JsonElement?
             throw ApiException.Bad($"{path}.function.name", $"{path}.function.name may have letters, digits, _ and - , at most 64");
         if (function.TryGetProperty("strict", out var strict)
             && strict.ValueKind is not (JsonValueKind.True or JsonValueKind.False or JsonValueKind.Null))
-            throw ApiException.Bad($"{path}.function.strict", $"{path}.function.strict is {RequestBody.Shown(strict)}, but must be true or false");
+            throw ApiException.Bad($"{path}.function.strict", $"{path}.function.strict is {RequestBody.Shown(strict)}, but must be true or "
+                + "false");
         foreach (var field in function.EnumerateObject())
             if (field.Name is not ("name" or "description" or "parameters" or "strict"))
                 throw ApiException.Bad($"{path}.function.{field.Name}", $"{path}.function.{field.Name} is not known here",

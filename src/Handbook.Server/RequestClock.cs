@@ -45,7 +45,8 @@ internal sealed class RequestClock
     /// <param name="settings">How answers are drawn; null where none are.</param>
     /// <param name="id">Of the response; null where it has none.</param>
     /// <param name="runs">The answers, one for each prompt.</param>
-    public void Asks(string operation, string model, AnswerSettings? settings = null, string? id = null, params IReadOnlyList<AnswerRun> runs)
+    public void Asks(string operation, string model, AnswerSettings? settings = null, string? id = null,
+        params IReadOnlyList<AnswerRun> runs)
     {
         (_asked, _runs) = ((operation, model), runs);
         _work = s_source.StartActivity($"{operation} {model}", ActivityKind.Internal, _request?.Context ?? default);
@@ -141,6 +142,7 @@ internal sealed class RequestClock
         _work.Dispose();
     }
 
-    private KeyValuePair<string, object?>[] Attributes() => [new("gen_ai.operation.name", _asked!.Value.Operation),
-        new("gen_ai.provider.name", Provider), new("gen_ai.request.model", _asked.Value.Model), new("gen_ai.response.model", _asked.Value.Model)];
+    private KeyValuePair<string, object?>[] Attributes() =>
+        [new("gen_ai.operation.name", _asked!.Value.Operation), new("gen_ai.provider.name", Provider),
+            new("gen_ai.request.model", _asked.Value.Model), new("gen_ai.response.model", _asked.Value.Model)];
 }

@@ -73,7 +73,8 @@ internal abstract class Grammar
     public static Grammar Or(params Grammar[] ways) => new Choice(ways);
 
     /// <summary>Any bytes; what follows a mark when it comes.</summary>
-    /// <param name="mark">It never comes otherwise. Each beginning of it that fails is a text again, as Knuth, Morris and Pratt search.</param>
+    /// <param name="mark">It never comes otherwise. Each beginning of it that fails is a text again, as Knuth, Morris and Pratt
+    /// search.</param>
     /// <param name="then">What stands behind the mark, given the whole as a rule.</param>
     public static Grammar Until(string mark, Func<Grammar, Grammar> then)
     {
@@ -86,7 +87,8 @@ internal abstract class Grammar
             for (var value = 0; value < 256; value++)
             {
                 var length = i + 1;
-                while (length > 0 && !(bytes[length - 1] == value && bytes.AsSpan(0, length - 1).SequenceEqual(bytes.AsSpan(i - length + 1, length - 1))))
+                while (length > 0 && !(bytes[length - 1] == value
+                    && bytes.AsSpan(0, length - 1).SequenceEqual(bytes.AsSpan(i - length + 1, length - 1))))
                     length--;
                 next[length] = next.GetValueOrDefault(length) | UInt256.Of((byte)value, (byte)value);
             }

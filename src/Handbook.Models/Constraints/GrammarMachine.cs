@@ -36,7 +36,8 @@ internal sealed class GrammarMachine
         public bool CanGoOn => Ways.Count > 0;
 
         /// <summary>Whether any byte can come, as in a text that is bound by nothing yet.</summary>
-        public bool TakesAnything { get; } = ways.Aggregate(default(UInt256), (all, way) => all | ((Grammar.Bytes)way.Part).Set) == UInt256.All;
+        public bool TakesAnything { get; } =
+            ways.Aggregate(default(UInt256), (all, way) => all | ((Grammar.Bytes)way.Part).Set) == UInt256.All;
 
         /// <summary>The state behind any one character that strings hold as it is, where it is the same behind all of them.</summary>
         internal (bool IsKnown, State? State) BehindPlain { get; set; }
@@ -67,20 +68,20 @@ internal sealed class GrammarMachine
         return next = Make(ways, ends);
     }
 
-    /// <summary>The state behind one character, where it is the same for every character but controls, quote and backslash: within a string.
-    /// null where it is not.</summary>
+    /// <summary>The state behind one character, where it is the same for every character but controls, quote and backslash, as within a
+    /// string; null where it is not.</summary>
     public State? StepPlain(State from)
     {
         if (from.BehindPlain.IsKnown)
             return from.BehindPlain.State;
         var next = Step(from, (byte)' ');
-        var same = next.CanGoOn || next.CanEnd;
+        var same = true;
         for (var value = 0x21; same && value < 0x80; value++)
             same = value is '"' or '\\' || Step(from, (byte)value) == next;
         // RFC 3629, §4: the first and second bytes of each length; all others are 80 to BF.
-        foreach (var (first, last, low, high, more) in (ReadOnlySpan<(int, int, int, int, int)>)[(0xC2, 0xDF, 0x80, 0xBF, 0), (0xE0, 0xE0, 0xA0, 0xBF, 1),
-            (0xE1, 0xEC, 0x80, 0xBF, 1), (0xED, 0xED, 0x80, 0x9F, 1), (0xEE, 0xEF, 0x80, 0xBF, 1), (0xF0, 0xF0, 0x90, 0xBF, 2),
-            (0xF1, 0xF3, 0x80, 0xBF, 2), (0xF4, 0xF4, 0x80, 0x8F, 2)])
+        foreach (var (first, last, low, high, more) in (ReadOnlySpan<(int, int, int, int, int)>)[(0xC2, 0xDF, 0x80, 0xBF, 0),
+            (0xE0, 0xE0, 0xA0, 0xBF, 1), (0xE1, 0xEC, 0x80, 0xBF, 1), (0xED, 0xED, 0x80, 0x9F, 1), (0xEE, 0xEF, 0x80, 0xBF, 1),
+            (0xF0, 0xF0, 0x90, 0xBF, 2), (0xF1, 0xF3, 0x80, 0xBF, 2), (0xF4, 0xF4, 0x80, 0x8F, 2)])
             for (var value = first; same && value <= last; value++)
             {
                 // All continuations of a first byte lead to one state at each place.

@@ -13,7 +13,7 @@ internal sealed class TokenTable
     private readonly int[] _silent;
     private readonly (byte[] Bytes, int Id, int Common)[] _others;              // those that are not plain
     private readonly int[][] _plain;                                            // by their number of characters, from 1 on
-    private readonly Lazy<(byte[] Bytes, int Id, int Common)[]>[] _longer;      // the others, and plain ones of more than 1, 2, … characters
+    private readonly Lazy<(byte[] Bytes, int Id, int Common)[]>[] _longer;      // those, and plain ones of more than 1, 2, … characters
 
     /// <param name="vocabulary">Rows of the logits, which may be more than the tokenizer has tokens.</param>
     /// <param name="spelled">Special tokens that stand for their own letters.</param>
@@ -42,19 +42,22 @@ internal sealed class TokenTable
     public byte[]? BytesOf(int id) => _byId[id];
 
     /// <summary>Which tokens may come in a state; a bit for each id.</summary>
-    /// <remarks>Within a string most tokens are whole characters that all lead to the same states: how many of them there are decides, and only
-    /// the others are walked.</remarks>
+    /// <remarks>Within a string most tokens are whole characters that all lead to the same states: how many of them there are decides, and
+    /// only the others are walked.</remarks>
     public ulong[] Allowed(GrammarMachine machine, GrammarMachine.State from)
     {
         var allowed = new ulong[(Vocabulary + 63) / 64];
-        var (count, state) = (0, from);
-        for (; count < _plain.Length && state is not null && machine.StepPlain(state) is { } next; count++)
-            state = next;
-        // Behind these characters stands a state that takes none, or one that tells them apart: longer tokens are walked.
+        var (count, state, isOver) = (0, from, false);
+        for (; count < _plain.Length && !isOver && machine.StepPlain(state) is { } next; state = next)
+            if (next.CanGoOn || next.CanEnd)
+                count++;
+            else
+                isOver = true;      // no character may come any more
+        // Where a state tells characters apart longer tokens are walked.
         for (var length = 0; length < count; length++)
             foreach (var id in _plain[length])
                 allowed[id >> 6] |= 1UL << (id & 63);
-        Walk(machine, from, count == 0 ? _tokens : count == _plain.Length ? _others : _longer[count - 1].Value, allowed);
+        Walk(machine, from, isOver || count == _plain.Length ? _others : count == 0 ? _tokens : _longer[count - 1].Value, allowed);
         // Where nothing is bound yet, tokens that add nothing to the text come as they would without a grammar.
         if (from.TakesAnything)
             foreach (var id in _silent)
@@ -73,7 +76,8 @@ internal sealed class TokenTable
         return allowed;
     }
 
-    private static void Walk(GrammarMachine machine, GrammarMachine.State from, (byte[] Bytes, int Id, int Common)[] tokens, ulong[] allowed)
+    private static void Walk(GrammarMachine machine, GrammarMachine.State from, (byte[] Bytes, int Id, int Common)[] tokens,
+        ulong[] allowed)
     {
         var states = new List<GrammarMachine.State> { from };       // behind each byte of the token before
         var dead = int.MaxValue;                                    // bytes of the token before of which the last must not come
@@ -111,6 +115,7 @@ internal sealed class TokenTable
         return count;
     }
 
-    private static (byte[] Bytes, int Id, int Common)[] Sorted(IReadOnlyList<(byte[] Bytes, int Id)> tokens) => [.. tokens.Select((token, i) =>
-        (token.Bytes, token.Id, i == 0 ? 0 : token.Bytes.AsSpan().CommonPrefixLength(tokens[i - 1].Bytes)))];
+    private static (byte[] Bytes, int Id, int Common)[] Sorted(IReadOnlyList<(byte[] Bytes, int Id)> tokens) =>
+        [.. tokens.Select((token, i) => (token.Bytes, token.Id,
+            i == 0 ? 0 : token.Bytes.AsSpan().CommonPrefixLength(tokens[i - 1].Bytes)))];
 }

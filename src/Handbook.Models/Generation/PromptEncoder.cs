@@ -67,13 +67,17 @@ internal sealed class PromptEncoder
     {
         if (_chat is null)
             return [];
-        var conversation = new Conversation { Messages = JsonSerializer.SerializeToElement(new[] { new { role = "user", content = "question" } }) };
+        var conversation = new Conversation
+        {
+            Messages = JsonSerializer.SerializeToElement(new[] { new { role = "user", content = "question" } }),
+        };
         try
         {
             string Render(bool opens) => _chat.Template.Render(conversation,
                 new RenderOptions { AddGenerationPrompt = opens, SpecialTokens = Tokenizer.SpecialTokens }).Text;
             var (closed, open) = (Render(false), Render(true));
-            return open.StartsWith(closed, StringComparison.Ordinal) ? Tokenizer.Encode(open[closed.Length..], addSpecialTokens: false) : [];
+            return open.StartsWith(closed, StringComparison.Ordinal)
+                ? Tokenizer.Encode(open[closed.Length..], addSpecialTokens: false) : [];
         }
         catch (TemplateException)
         {

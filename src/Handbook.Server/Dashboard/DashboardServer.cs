@@ -13,8 +13,8 @@ using Microsoft.Extensions.DependencyInjection;
 namespace Handbook.Server.Dashboard;
 
 /// <summary>A web page of runs: one bundle that asks this server alone, and shows what the runs write while they write it.</summary>
-/// <remarks>Of runs it only reads; it writes one file, of what somebody prefers in the playground. It answers nobody but a browser that came to
-/// its own address, and lets the page load nothing from elsewhere.</remarks>
+/// <remarks>Of runs it only reads; it writes one file, of what somebody prefers in the playground. It answers nobody but a browser that came
+/// to its own address, and lets the page load nothing from elsewhere.</remarks>
 internal sealed class DashboardServer : IAsyncDisposable
 {
     private const long MostBytes = 1_000_000;
@@ -44,7 +44,8 @@ internal sealed class DashboardServer : IAsyncDisposable
     {
         (_options, _models) = (options, new(options.Compute));
         _runs = new(options.Folder, _models);
-        var beside = RunView.IsRun(options.Folder) ? Path.GetDirectoryName(Path.GetFullPath(options.Folder)) ?? options.Folder : options.Folder;
+        var beside = RunView.IsRun(options.Folder) ? Path.GetDirectoryName(Path.GetFullPath(options.Folder)) ?? options.Folder
+            : options.Folder;
         _playground = new(() => [.. options.Models.Select(name => (name, ModelFolder.FindAny(name, "--model"))).Concat(_runs.Models())
             .DistinctBy(model => model.Item1)], _models, new(options.Preferences ?? Path.Combine(beside, "playground.jsonl")));
         var builder = WebApplication.CreateEmptyBuilder(new());
@@ -142,7 +143,8 @@ internal sealed class DashboardServer : IAsyncDisposable
             return (200, part.Type, Resource(part.Resource));
         try
         {
-            return (path == "/api/playground" ? _playground.Describe() : _runs.Answer(path, request.Query)) is { } json ? (200, "application/json; charset=utf-8", Bytes(json))
+            return (path == "/api/playground" ? _playground.Describe() : _runs.Answer(path, request.Query)) is { } json
+                ? (200, "application/json; charset=utf-8", Bytes(json))
                 : Error(404, $"there is nothing at {(path.Length > 80 ? path[..80] + "…" : path)}");
         }
         catch (InputException failure)

@@ -73,8 +73,8 @@ internal sealed partial class ServedModels : IDisposable
             var own = Served(name, source, network, null);
             List<ServedModel> all = [own, .. over.Select(adapter =>
                 Served(adapter.Name, adapter.Source, network.With([.. below, Key(adapter.Name)]), name))];
-            return new(network, all, engine ?? new AnswerEngine(options), engine is not null, [.. source.Notes, .. over.SelectMany(adapter => adapter.Source.Notes)
-                .Except(source.Notes)]);
+            return new(network, all, engine ?? new AnswerEngine(options), engine is not null,
+                [.. source.Notes, .. over.SelectMany(adapter => adapter.Source.Notes).Except(source.Notes)]);
         }
         catch
         {

@@ -82,15 +82,15 @@ internal sealed class ToolForm
             var named = Grammar.Or([.. tools.Select(tool => Grammar.Of(Grammar.Text(tool.Tool.Name), Grammar.Maybe(Grammar.Text("[ARGS]")),
                 Values(tool)))]);
             return Grammar.Until(Begin, _ => Grammar.Or(
-                Grammar.Of(Grammar.Maybe(Grammar.Text(" ")), Grammar.Text("["), call, Grammar.Times(Grammar.Of(Grammar.Text(", "), call), 0, null),
-                    Grammar.Text("]")),
+                Grammar.Of(Grammar.Maybe(Grammar.Text(" ")), Grammar.Text("["), call,
+                    Grammar.Times(Grammar.Of(Grammar.Text(", "), call), 0, null), Grammar.Text("]")),
                 Grammar.Of(named, Grammar.Times(Grammar.Of(Grammar.Text(Begin), named), 0, null))));
         }
         // The answer is calls from its first letter on, or none.
         var calls = Grammar.Of(call, Grammar.Times(Grammar.Of(Grammar.Text("; "), call), 0, null));
         var any = Grammar.Times(new Grammar.Bytes(UInt256.All), 0, null);
-        return Grammar.Of(Grammar.Times(Grammar.Any([.. Space.Select(space => $"{space}{space}")]), 0, null), Grammar.Or([Grammar.Empty, calls,
-            Grammar.Of(Grammar.Text(PythonTag), Grammar.Maybe(Grammar.Text("\n")), calls),
+        return Grammar.Of(Grammar.Times(Grammar.Any([.. Space.Select(space => $"{space}{space}")]), 0, null), Grammar.Or([
+            Grammar.Empty, calls, Grammar.Of(Grammar.Text(PythonTag), Grammar.Maybe(Grammar.Text("\n")), calls),
             Grammar.Of(new Grammar.Bytes(But([.. Space, '{', PythonTag[0]])), any),
             .. Enumerable.Range(1, PythonTag.Length - 1).Select(i => Grammar.Of(Grammar.Text(PythonTag[..i]),
                 Grammar.Maybe(Grammar.Of(new Grammar.Bytes(But(PythonTag[i])), any))))]));

@@ -9,13 +9,13 @@ namespace Handbook.Watching;
 /// <param name="Last">The last of the steps behind one another at which it said the same.</param>
 /// <param name="Text">What it said.</param>
 /// <param name="Reward">What it was given for it, where it was.</param>
-internal sealed record SampledAnswer(int First, int Last, string Text, double? Reward);
+internal sealed record AnswerOverSteps(int First, int Last, string Text, double? Reward);
 
 /// <summary>A prompt, and what the model said to it over the training.</summary>
 /// <param name="Prompt">As the model reads it.</param>
 /// <param name="Known">Answers that the data has, such as <c>chosen</c>, by name.</param>
 /// <param name="Answers">In the order of the steps.</param>
-internal sealed record SampledPrompt(string Prompt, IReadOnlyDictionary<string, string> Known, IReadOnlyList<SampledAnswer> Answers);
+internal sealed record SampledPrompt(string Prompt, IReadOnlyDictionary<string, string> Known, IReadOnlyList<AnswerOverSteps> Answers);
 
 /// <summary>The answers that a run writes while it trains: <c>samples.jsonl</c> of its evaluations, or else <c>completions.jsonl</c>.</summary>
 internal static class RunSamples
@@ -44,9 +44,9 @@ internal static class RunSamples
             new SampledPrompt(prompt.Key, prompt.Value[^1].Known, Joined(prompt.Value)))];
     }
 
-    private static List<SampledAnswer> Joined(List<(int Step, string Text, double? Reward, Dictionary<string, string> Known)> said)
+    private static List<AnswerOverSteps> Joined(List<(int Step, string Text, double? Reward, Dictionary<string, string> Known)> said)
     {
-        var joined = new List<SampledAnswer>();
+        var joined = new List<AnswerOverSteps>();
         foreach (var (step, text, reward, _) in said)
             if (joined.Count > 0 && joined[^1] is var before && before.Text == text && before.Reward == reward)
                 joined[^1] = before with { Last = step };

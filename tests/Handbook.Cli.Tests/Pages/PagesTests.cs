@@ -117,6 +117,8 @@ public sealed class PagesTests(LivePages live) : IClassFixture<LivePages>
         await page.Keyboard.PressAsync("Enter");
         await Expect(page.GetByRole(AriaRole.Heading, new() { Name = "2 runs compared" })).ToBeVisibleAsync();
 
+        await LivePages.Picture(page, "dashboard-two");
+
         // A curve is read step by step.
         var curve = page.GetByRole(AriaRole.Img, new() { NameRegex = new("^loss: ") });
         await curve.FocusAsync();

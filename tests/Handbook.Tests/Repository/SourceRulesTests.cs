@@ -22,6 +22,7 @@ public sealed partial class SourceRulesTests
         ["Handbook.Training/Events/EventFile.cs"] = "a log that TensorBoard reads while it grows",
         ["Handbook.Training/Reports/WandbFile.cs"] = "a log that Weights & Biases reads while it grows",
         ["Handbook.Training/Reports/MlflowStore.cs"] = "logs that MLflow reads while they grow",
+        ["Handbook.Server/Dashboard/PreferenceFile.cs"] = "rows that somebody prefers, one after the other; those before are left alone",
         ["Handbook.Torch/SpillFile.cs"] = "memory that lies on the disk, without a name",
         ["Handbook.Training/RunLock.cs"] = "the file is the lock",
         ["Handbook.Training/Sampling/Scorers/SandboxFolder.cs"] = "the file is the lock of a folder that is removed",

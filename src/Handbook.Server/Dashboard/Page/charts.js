@@ -65,7 +65,7 @@ export function chart(curves, options) {
   for (const tick of rows) svg.append(el('line', { class: 'grid', x1: left, x2: W - right, y1: y(tick), y2: y(tick) }),
     el('text', { x: left - 5, y: y(tick) + 4, 'text-anchor': 'end' }, label(tick)));
   const columns = last > first ? ticks(first, last, 5).filter(Number.isInteger) : [first];
-  for (const tick of columns) svg.append(el('text', { x: x(tick), y: H - 7, 'text-anchor': 'middle' }, label(tick)));
+  for (const tick of columns) svg.append(el('text', { x: x(tick), y: H - 7, 'text-anchor': x(tick) > W - right - 14 ? 'end' : 'middle' }, label(tick)));
   for (const mark of options.marks ?? []) if (mark >= first && mark <= last)
     svg.append(el('line', { class: 'mark', x1: x(mark), x2: x(mark), y1: top, y2: H - bottom }, el('title', {}, `checkpoint ${mark}`)));
   for (const curve of drawn) {
