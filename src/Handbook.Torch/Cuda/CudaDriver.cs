@@ -40,6 +40,11 @@ internal sealed unsafe class CudaDriver
     /// <summary>Why there is no driver; empty where there is one.</summary>
     public static string Problem => s_default.Value.Problem;
 
+    /// <summary>The driver of this machine.</summary>
+    /// <exception cref="InputException">There is none that works.</exception>
+    public static CudaDriver Need() => Default ?? throw new InputException($"a GPU cannot be used: {Problem}",
+        fix: $"install NVIDIA's driver, or set {DriverLibrary.Variable} to the file or folder of its libcuda");
+
     /// <summary>The newest CUDA that the driver serves.</summary>
     public Version Version { get; }
 

@@ -1,6 +1,7 @@
 using Handbook.Base;
 using System.Runtime.CompilerServices;
 using Handbook.Torch.Cpu;
+using Handbook.Torch.Cuda;
 using Handbook.Torch.Fused;
 using Handbook.Torch.Kernels;
 
@@ -18,7 +19,7 @@ namespace Handbook.Torch.Devices;
 /// </remarks>
 internal abstract class DeviceKernels
 {
-    private static readonly DeviceKernels[] s_all = [new CpuKernels()];
+    private static readonly DeviceKernels[] s_all = [new CpuKernels(), new CudaKernels(new MachineQueue())];
 
     /// <summary>libtorch's device type.</summary>
     protected abstract int Kind { get; }
@@ -172,7 +173,18 @@ internal abstract class DeviceKernels
     protected abstract string Name { get; }
 
     private TorchException Missing([CallerMemberName] string operation = "") =>
-        new($"{operation} has no kernel for tensors on {Name}; it has one for: {string.Join(", ", s_all.Select(kernels => kernels.Name))}");
+        new($"{operation} has no kernel for tensors on {Name}; it has one for: "
+            + string.Join(", ", s_all.Where(kernels => kernels.Has(operation)).Select(kernels => kernels.Name)));
+
+    /// <summary>The operations that a kind of device has a kernel for, by name.</summary>
+    public static IReadOnlyList<string> FusedOn(Device device)
+    {
+        var kernels = Of(device);
+        return [.. typeof(DeviceKernels).GetMethods().Where(method => method.IsVirtual && kernels.Has(method.Name)).Select(method => method.Name)
+            .Distinct().Order(StringComparer.Ordinal)];
+    }
+
+    private bool Has(string operation) => GetType().GetMethods().Any(method => method.Name == operation && method.DeclaringType == GetType());
 
     /// <summary>A device that we have no kernel for.</summary>
     private sealed class NoKernels(Device device) : DeviceKernels

@@ -26,6 +26,9 @@ internal static class Installation
         entries.AddRange(Cards(CudaDriver.Default, CudaDriver.Problem));
         entries.Add(Compiler(Nvrtc.Default, Nvrtc.Problem));
         entries.Add(new("fused in libtorch", string.Join(", ", Fused().Select(each => $"{each.Name} {(each.Is ? "there" : "missing")}"))));
+        var here = DeviceKernels.FusedOn(Device.Cuda(0));
+        entries.Add(new("fused here", string.Join(", ", here)));
+        entries.Add(new("not yet here", string.Join(", ", DeviceKernels.FusedOn(Device.Cpu).Except(here))));
         entries.Add(new("GPUs are", Proof));
         return entries;
     }

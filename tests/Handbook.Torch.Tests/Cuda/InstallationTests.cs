@@ -36,6 +36,8 @@ public sealed class InstallationTests
             : "this libtorch computes on the CPU alone; name one that was built for CUDA with LIBTORCH", entries["libtorch on GPUs"].TrimEnd('s'));
         Assert.Matches("^flash attention (there|missing), 8-bit float products (there|missing), AdamW (there|missing), RMS norm (there|missing)$",
             entries["fused in libtorch"]);
+        Assert.Contains("NormForward", entries["fused here"].Split(", "));
+        Assert.Contains("RowLinear", entries["not yet here"].Split(", "));
         Assert.StartsWith("unproven on hardware", entries["GPUs are"]);
         Assert.Contains("Nccl", entries.Keys);
     }
