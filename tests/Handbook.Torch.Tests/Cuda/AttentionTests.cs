@@ -30,7 +30,7 @@ public sealed unsafe class AttentionTests
 
     private static void Compare<T>(AttentionCase of, double tolerance, bool isThorough) where T : unmanaged
     {
-        var actual = Emulated.Everywhere<T>(() => Emulate<T>(of), allBarriers: isThorough, schedules: isThorough ? 20 : 2);
+        var actual = Emulated.Everywhere(() => Emulate<T>(of), allBarriers: isThorough, schedules: isThorough ? 20 : 2);
         new AttentionCase.Results(actual[0], actual[1], actual[2], actual[3], actual[4], actual[5])
             .AssertClose(of.Plain(), tolerance, typeof(T).Name);
     }
@@ -96,7 +96,7 @@ public sealed unsafe class AttentionTests
         double[] a = Some.Rounded<T>(Some.Normal(1, tokens * heads * size)), b = Some.Rounded<T>(Some.Normal(2, tokens * heads * size));
         double[] first = [0.5, double.NegativeInfinity, 30, -2, double.NegativeInfinity, 1], second = [1, 2, 3, double.NegativeInfinity,
             double.NegativeInfinity, -80];
-        var actual = Emulated.Everywhere<T>(() =>
+        var actual = Emulated.Everywhere(() =>
         {
             using Rows<T> output = new(a), more = new(b);
             using Rows<float> lse = new(first), others = new(second);

@@ -13,21 +13,27 @@ internal static unsafe class Emulated
             CudaProgram.All.Where(program => program.Element == element).Select(p => (p.Name, TextOf(p.Source), p.Kernels)))));
 
     [ThreadStatic] private static ulong s_seed;
+    [ThreadStatic] private static HashSet<Barrier>? s_passed;
+    [ThreadStatic] private static Barrier? s_leftOut;
 
-    /// <summary>Names of the kernels that ran in this process.</summary>
-    public static HashSet<string> Seen { get; } = [];
+    /// <summary>A barrier of one kernel, by the file and line where it stands.</summary>
+    private sealed record Barrier(CudaProgram Program, string Kernel, string Place);
 
     /// <summary>Runs a launch, or some of its blocks.</summary>
     public static void Run(CudaLaunch launch, long firstBlock = 0, long blocks = -1)
     {
-        lock (Seen)
-            Seen.Add(launch.Kernel);
+        var library = s_libraries[launch.Program.Element].Value;
+        library.LeaveOut(s_leftOut is { } barrier && (barrier.Program, barrier.Kernel) == (launch.Program, launch.Kernel) ? barrier.Place : null);
+        if (s_passed is not null)
+            library.Passed();       // what others left
         launch.With(arguments =>
         {
-            s_libraries[launch.Program.Element].Value.Run(launch.Kernel, [(uint)launch.Grid.X, (uint)launch.Grid.Y, (uint)launch.Grid.Z,
-                (uint)launch.Threads, (uint)launch.SharedBytes], arguments, s_seed++, firstBlock, blocks);
+            library.Run(launch.Kernel, [(uint)launch.Grid.X, (uint)launch.Grid.Y, (uint)launch.Grid.Z, (uint)launch.Threads,
+                (uint)launch.SharedBytes], arguments, s_seed++, firstBlock, blocks);
             return 0;
         });
+        foreach (var place in s_passed is null ? [] : library.Passed())
+            s_passed!.Add(new(launch.Program, launch.Kernel, place));
     }
 
     /// <summary>What some launches leave: the same under every schedule, and something else under one of them where any of the barriers is
@@ -35,13 +41,12 @@ internal static unsafe class Emulated
     /// <param name="run">Makes its memory, runs launches, returns what they wrote. The same at every call.</param>
     /// <param name="allBarriers">Whether these launches show what each barrier that they pass is for.</param>
     /// <param name="schedules">How many orders of threads are tried.</param>
-    public static double[][] Everywhere<T>(Func<double[][]> run, bool allBarriers = true, int schedules = Schedules) where T : unmanaged
+    public static double[][] Everywhere(Func<double[][]> run, bool allBarriers = true, int schedules = Schedules)
     {
         EmulatedLibrary.Need();
-        var elements = new[] { CudaType.ScalarOf<T>(), CudaScalar.Float32 }.Distinct().ToArray();    // T, and what is there once
-        foreach (var element in elements)
-            s_libraries[element].Value.Passed();
+        var passed = s_passed = [];
         var first = Seeded(0, run);
+        s_passed = null;
         for (var seed = 1; seed < schedules; seed++)
         {
             var again = Seeded(seed, run);
@@ -49,10 +54,10 @@ internal static unsafe class Emulated
             for (var i = 0; i < first.Length; i++)
                 Lazily.Same(first[i], again[i]);
         }
-        foreach (var element in elements)
-            foreach (var barrier in s_libraries[element].Value.Passed())
-                Assert.True(!allBarriers || IsMissed(barrier, s_libraries[element].Value, first, run),
-                    $"{barrier}: without this barrier {Schedules} schedules give the same; is it needed?");
+        if (allBarriers)
+            foreach (var barrier in passed)
+                Assert.True(IsMissed(barrier, first, run),
+                    $"{barrier.Kernel}, {barrier.Place}: without this barrier {Schedules} schedules give the same; is it needed?");
         return first;
     }
 
@@ -65,9 +70,9 @@ internal static unsafe class Emulated
         return run();
     }
 
-    private static bool IsMissed(string barrier, EmulatedLibrary library, double[][] right, Func<double[][]> run)
+    private static bool IsMissed(Barrier barrier, double[][] right, Func<double[][]> run)
     {
-        library.LeaveOut(barrier);
+        s_leftOut = barrier;
         try
         {
             for (var seed = 0; seed < Schedules; seed++)
@@ -85,7 +90,7 @@ internal static unsafe class Emulated
         }
         finally
         {
-            library.LeaveOut(null);
+            s_leftOut = null;
         }
     }
 }

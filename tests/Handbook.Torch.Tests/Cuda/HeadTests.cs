@@ -32,7 +32,7 @@ public sealed unsafe class HeadTests
             logits[2 * of.Vocabulary + i] = double.NegativeInfinity;        // a probability of 0, the target's among them
         Array.Fill(logits, double.NegativeInfinity, 3 * of.Vocabulary, of.Vocabulary > of.TileWidth ? of.TileWidth / 2 : 2);
         var expected = Plain(of, logits);
-        var actual = Emulated.Everywhere<T>(() => Emulate<T>(of, logits), allBarriers: of.Vocabulary == 2500);
+        var actual = Emulated.Everywhere(() => Emulate<T>(of, logits), allBarriers: of.Vocabulary == 2500);
         for (var i = 0; i < 5; i++)
             Finite(expected[i], actual[i], 3e-6, 3e-6);
         Assert.Equal(expected[5], actual[5]);
@@ -122,7 +122,7 @@ public sealed unsafe class HeadTests
     [Theory, InlineData(double.NaN), InlineData(double.PositiveInfinity)]
     public void A_logit_that_is_no_number_makes_its_row_none(double value)
     {
-        var actual = Emulated.Everywhere<float>(() =>
+        var actual = Emulated.Everywhere(() =>
         {
             using Rows<float> x = new([1, 2, value, 0, 1, 2, 3, 0]);
             using Rows<double> states = new(2 * CudaHead.StateSize), logProb = new(2), lse = new(2);

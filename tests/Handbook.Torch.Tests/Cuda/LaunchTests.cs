@@ -46,7 +46,7 @@ public sealed unsafe partial class LaunchTests
         from type in typeof(CudaLaunch).Assembly.GetTypes()
         where type.Namespace == typeof(CudaLaunch).Namespace
         from method in type.GetMethods(BindingFlags.Static | BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.DeclaredOnly)
-        where method.ReturnType == typeof(CudaLaunch)
+        where method.IsPublic && (method.ReturnType == typeof(CudaLaunch) || method.ReturnType == typeof(CudaLaunch[]))
         from made in Closed(method)
         select made;
 
@@ -62,12 +62,13 @@ public sealed unsafe partial class LaunchTests
 
     private static readonly Type[] s_elements = [typeof(float), typeof(BFloat16), typeof(Half)];
 
-    /// <summary>A launch over two of everything, whose constructor holds its arguments against the text.</summary>
-    private static CudaLaunch Made(MethodInfo maker)
+    /// <summary>Launches over two of everything, whose constructor holds their arguments against the text.</summary>
+    private static CudaLaunch[] Made(MethodInfo maker)
     {
         try
         {
-            return (CudaLaunch)maker.Invoke(null, [.. maker.GetParameters().Select(parameter => Smallest(parameter.ParameterType))])!;
+            var made = maker.Invoke(null, [.. maker.GetParameters().Select(parameter => Smallest(parameter.ParameterType))]);
+            return made is CudaLaunch one ? [one] : (CudaLaunch[])made!;
         }
         catch (TargetInvocationException e)
         {
@@ -88,14 +89,15 @@ public sealed unsafe partial class LaunchTests
         if (type == typeof(AttentionShape))
             return new AttentionShape { Heads = 2, KeyHeads = 2, HeadSize = 2, Scale = 1 };
         var made = Activator.CreateInstance(type);
-        type.GetProperty("Tokens")?.SetValue(made, 2L);
+        foreach (var property in type.GetProperties().Where(property => property.Name is "Tokens" or "Rows" or "Width" && property.CanWrite))
+            property.SetValue(made, Convert.ChangeType(2, property.PropertyType));
         return made;
     }
 
     [Fact]
     public void Every_launch_has_the_arguments_that_its_kernel_declares()
     {
-        var launched = Makers().Select(Made).Select(launch => (launch.Program, launch.Kernel)).ToHashSet();
+        var launched = Makers().SelectMany(Made).Select(launch => (launch.Program, launch.Kernel)).ToHashSet();
         Assert.Equal(CudaProgram.All.SelectMany(program => program.Kernels.Keys.Select(kernel => $"{program} {kernel}")).Order(),
             launched.Select(one => $"{one.Program} {one.Kernel}").Order());
     }

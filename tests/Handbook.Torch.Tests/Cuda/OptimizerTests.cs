@@ -45,7 +45,7 @@ public sealed unsafe class OptimizerTests
             // every step begins from what was stored
             (p, a, b) = (Some.Rounded<T>(plain.ToArray()), Some.Rounded<T>(one.ToArray()), Some.Rounded<T>(two.ToArray()));
         }
-        var actual = Emulated.Everywhere<T>(() =>
+        var actual = Emulated.Everywhere(() =>
         {
             using Rows<T> parameters = new(start), first = new(count), second = new(count);
             using Rows<BFloat16> copy = new(count);
@@ -90,7 +90,7 @@ public sealed unsafe class OptimizerTests
             CodedStateKernel.Step(rule(t + 1), p.Pointer, g.Pointer, new((nint)first.Pointer, (nint)largest1.Pointer, signed),
                 states > 1 ? new((nint)second.Pointer, (nint)largest2.Pointer, unsigned) : default, null, count, 0.5);
         }
-        var actual = Emulated.Everywhere<float>(() =>
+        var actual = Emulated.Everywhere(() =>
         {
             using Rows<float> parameters = new(start), scales1 = new(blocks), scales2 = new(blocks);
             using Rows<float> values1 = new(256), values2 = new(256);
@@ -141,7 +141,7 @@ public sealed unsafe class OptimizerTests
     {
         var x = Some.Rounded<T>(Some.Normal(1, count));
         var squares = x.Sum(v => v * v);
-        var actual = Emulated.Everywhere<T>(() =>
+        var actual = Emulated.Everywhere(() =>
         {
             using Rows<T> data = new(x);
             using Rows<double> parts = new(2), total = new([1.5]);
@@ -162,7 +162,7 @@ public sealed unsafe class OptimizerTests
     [Fact]
     public void A_gradient_that_is_no_number_clips_to_none()
     {
-        var actual = Emulated.Everywhere<float>(() =>
+        var actual = Emulated.Everywhere(() =>
         {
             using Rows<float> data = new([1, double.NaN, 2]), norm = new(1), factor = new(1);
             using Rows<double> parts = new(1), total = new(1);

@@ -28,7 +28,7 @@ public sealed unsafe class PointwiseTests
         ActivationKernel.Forward(activation, form, input.Pointer, gated ? input.Pointer + width : null, stride, y.Pointer, width, rows, width);
         ActivationKernel.Backward(activation, form, slope.Pointer, width, input.Pointer, gated ? input.Pointer + width : null, stride,
             dx.Pointer, gated ? dx.Pointer + width : null, stride, rows, width);
-        var actual = Emulated.Everywhere<T>(() =>
+        var actual = Emulated.Everywhere(() =>
         {
             using Rows<T> from = new(x), arriving = new(dy), output = new(rows * width), gradient = new(rows * stride);
             Emulated.Run(CudaPointwise.ActivationForward(activation, form, from.Pointer, gated ? from.Pointer + width : null, stride,
@@ -46,7 +46,7 @@ public sealed unsafe class PointwiseTests
     {
         foreach (var activation in Enum.GetValues<Activation>())
         {
-            var actual = Emulated.Everywhere<float>(() =>
+            var actual = Emulated.Everywhere(() =>
             {
                 using Rows<float> from = new([double.NaN, 1]), output = new(1), gradient = new(2), arriving = new([1.0]);
                 Emulated.Run(CudaPointwise.ActivationForward(activation, new(2, 0), from.Pointer, from.Pointer + 1, 2, output.Pointer, 1, 1, 1));
@@ -76,7 +76,7 @@ public sealed unsafe class PointwiseTests
             using Rows<double> plain = new(x);
             fixed (int* at = positions)
                 RopeKernel.Apply(plain.Pointer, stride, rows, heads, headSize, rotary, cos.Pointer, sin.Pointer, at, backward, interleaved);
-            var actual = Emulated.Everywhere<T>(() =>
+            var actual = Emulated.Everywhere(() =>
             {
                 using Rows<T> data = new(x);
                 fixed (int* at = positions)
@@ -104,7 +104,7 @@ public sealed unsafe class PointwiseTests
             using Rows<double> from = new(x), plain = new(old);
             fixed (long* numbers = keys)
                 DropoutKernel.Apply(from.Pointer, numbers, plain.Pointer, rows, width, 0.3, add);
-            var actual = Emulated.Everywhere<T>(() =>
+            var actual = Emulated.Everywhere(() =>
             {
                 using Rows<T> source = new(x), target = new(old);
                 fixed (long* numbers = keys)
@@ -127,7 +127,7 @@ public sealed unsafe class PointwiseTests
     {
         double[] x = Some.Rounded<float>(Some.Normal(8, count)), old = Some.Rounded<float>(Some.Normal(9, count));
         x[0] = double.NaN;
-        var actual = Emulated.Everywhere<T>(() =>
+        var actual = Emulated.Everywhere(() =>
         {
             using Rows<float> source = new(x), sum = new(old), copy = new(old), rounded = new(x);
             using Rows<T> narrow = new(count);

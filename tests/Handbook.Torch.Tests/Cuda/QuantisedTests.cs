@@ -29,7 +29,7 @@ public sealed unsafe class QuantisedTests
         using Rows<byte> codes = new((count + 1) / 2);
         using Rows<float> scales = new(blocks);
         QuantiseKernel.FourBits(source.Pointer, count, book, codes.Pointer, scales.Pointer);
-        var actual = Emulated.Everywhere<T>(() =>
+        var actual = Emulated.Everywhere(() =>
         {
             using Rows<T> from = new(values);
             using Rows<byte> to = new((count + 1) / 2);
@@ -60,7 +60,7 @@ public sealed unsafe class QuantisedTests
         using Rows<byte> codes = new(rows * columns);
         using Rows<float> scales = new(rows);
         QuantiseKernel.Int8(source.Pointer, rows, columns, (sbyte*)codes.Pointer, scales.Pointer);
-        var actual = Emulated.Everywhere<T>(() =>
+        var actual = Emulated.Everywhere(() =>
         {
             using Rows<T> from = new(values);
             using Rows<byte> to = new(rows * columns);
@@ -121,7 +121,7 @@ public sealed unsafe class QuantisedTests
             BlockSize = 64,
         };
         Product<T>(plain.ToArray(), outputs, columns, (x, bias, y, rows) => CudaQuantised.FourBitProduct(m, (T*)x, bias, (T*)y, rows, outputs));
-        var actual = Emulated.Everywhere<T>(() =>
+        var actual = Emulated.Everywhere(() =>
         {
             using Rows<T> all = new(outputs * columns), some = new((outputs - row) * width);
             Emulated.Run(CudaQuantised.FourBitValues(m, 0, outputs, 0, columns, all.Pointer));
@@ -143,7 +143,7 @@ public sealed unsafe class QuantisedTests
         foreach (var rows in new[] { 1, 3, CudaQuantised.MostRows })
         {
             double[] x = Some.Rounded<T>(Some.Normal(6, rows * columns)), bias = Some.Rounded<float>(Some.Normal(7, outputs));
-            var actual = Emulated.Everywhere<T>(() =>
+            var actual = Emulated.Everywhere(() =>
             {
                 using Rows<T> input = new(x), y = new(rows * outputs), bare = new(rows * outputs);
                 using Rows<float> offsets = new(bias);
@@ -178,7 +178,7 @@ public sealed unsafe class QuantisedTests
         var m = new CudaCodes { Codes = codes.Pointer, Scales = scales.Pointer, Columns = columns };
         var bare = new CudaCodes { Codes = codes.Pointer, Scales = null, Columns = columns };
         Product<T>(plain.ToArray(), outputs, columns, (x, bias, y, rows) => CudaQuantised.Int8Product(m, (T*)x, bias, (T*)y, rows, outputs));
-        var actual = Emulated.Everywhere<T>(() =>
+        var actual = Emulated.Everywhere(() =>
         {
             using Rows<T> some = new(2 * (columns - 5)), numbers = new(outputs * columns);
             Emulated.Run(CudaQuantised.Int8Values(m, 1, 2, 5, columns - 5, some.Pointer));

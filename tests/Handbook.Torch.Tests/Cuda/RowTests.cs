@@ -30,7 +30,7 @@ public sealed unsafe class RowTests
             EmbeddingKernel.Gather(plainTable.Pointer, ids, plainLearned.Pointer, at, y.Pointer, tokens.Length, width, vocabulary, places, 1.5);
             EmbeddingKernel.ScatterAdd(slope.Pointer, ids, gradient.Pointer, tokens.Length, width, vocabulary, 1.5, padding: 8);
         }
-        var actual = Emulated.Everywhere<T>(() =>
+        var actual = Emulated.Everywhere(() =>
         {
             using Rows<T> rows = new(table), more = new(learned);
             using Rows<float> output = new(tokens.Length * width), bare = new(tokens.Length * width), arriving = new(dy), sums = new(old);
@@ -53,7 +53,7 @@ public sealed unsafe class RowTests
     {
         int[] rows = [4, 0, 2];
         var x = Enumerable.Range(0, 5 * bytes).Select(i => (double)(i * 7 % 251)).ToArray();
-        var actual = Emulated.Everywhere<float>(() =>
+        var actual = Emulated.Everywhere(() =>
         {
             byte[] source = [.. x.Select(v => (byte)v)], picked = new byte[rows.Length * bytes], spread = new byte[source.Length];
             fixed (byte* from = source, some = picked, back = spread)
@@ -98,7 +98,7 @@ public sealed unsafe class RowTests
             ExpertKernel.Scatter(Places(scattered, row), plainWeights.Pointer, plainRows.Pointer);
             ExpertKernel.Dots(Places(plainSorted, row), plainRows.Pointer, dots.Pointer);
         }
-        var actual = Emulated.Everywhere<T>(() =>
+        var actual = Emulated.Everywhere(() =>
         {
             using Rows<T> memory = new(sorted), each = new(rows), output = new(tokens * width), apart = new(sorted.Length),
                 copied = new(sorted.Length);

@@ -36,7 +36,7 @@ public sealed unsafe class SamplingTests
         }
     }
 
-    private static double[][] Draw(double[] logits, int vocabulary, int rows, Options[] options, bool isThorough) => Emulated.Everywhere<float>(() =>
+    private static double[][] Draw(double[] logits, int vocabulary, int rows, Options[] options, bool isThorough) => Emulated.Everywhere(() =>
     {
         using Rows<float> x = new(logits), weights = new(rows * vocabulary), temperatures = new([.. options.Select(o => o.Temperature)]),
             minP = new([.. options.Select(o => o.MinP)]);
