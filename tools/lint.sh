@@ -4,7 +4,8 @@ set -uo pipefail
 source "$(dirname "$0")/env.sh"
 
 "$root/tools/setup.sh" lint || exit 1
-mapfile -t native < <(find "$root/native" \( -name '*.cpp' -o -name '*.h' \) 2>/dev/null)
+mapfile -t native < <(find "$root/native" "$root/src/Handbook.Torch/Cuda" "$root/tests/Handbook.Torch.Tests/Cuda" \
+    \( -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' \) 2>/dev/null)
 if [ "${1:-}" = fix ]; then
     dotnet format whitespace "$root/Handbook.slnx" --no-restore && dotnet format style "$root/Handbook.slnx" --no-restore
     if [ ${#native[@]} -gt 0 ]; then clang-format -i "${native[@]}"; fi

@@ -47,8 +47,8 @@ extern "C" __global__ void adafactor_columns(const float* parts, float* column_s
 }
 
 /// V of a vector's elements, and 1 / sqrt(V).
-extern "C" __global__ void adafactor_vector(const float* gradients, float* state, float* column_factor, i64 count, float fresh, float epsilon,
-                                            float scale, const float* factor) {
+extern "C" __global__ void adafactor_vector(const float* gradients, float* state, float* column_factor, i64 count, float fresh,
+                                            float epsilon, float scale, const float* factor) {
   const i64 i = thread_index();
   if (i >= count) return;
   const float g = gradients[i] * scaled(factor, scale), v = (1 - fresh) * state[i] + fresh * fmaf(g, g, epsilon);
@@ -71,8 +71,9 @@ __device__ __forceinline__ float direction(const float* gradients, const float* 
 }
 
 /// parts[x] = sums of squares of the x-th 65,536 updates, and of their parameters; [., 2].
-extern "C" __global__ void adafactor_squares(const float* parameters, const float* gradients, const float* row_state, const float* column_factor,
-                                             const float* numbers, double* parts, i64 count, int width, float scale, const float* factor) {
+extern "C" __global__ void adafactor_squares(const float* parameters, const float* gradients, const float* row_state,
+                                             const float* column_factor, const float* numbers, double* parts, i64 count, int width,
+                                             float scale, const float* factor) {
   const i64 first = (i64)blockIdx.x * PIECE, end = first + PIECE < count ? first + PIECE : count;
   const float s = scaled(factor, scale), mean = row_state ? numbers[0] : 1.0f;
   double updates = 0, values = 0;
@@ -86,9 +87,10 @@ extern "C" __global__ void adafactor_squares(const float* parameters, const floa
   if (threadIdx.x == 0) parts[2 * blockIdx.x] = updates, parts[2 * blockIdx.x + 1] = values;
 }
 
-/// The rate and what is kept, from the parts; one block. least: the smallest scale of a parameter, where the rate is relative to it, else 0.
-extern "C" __global__ void adafactor_numbers(const double* parts, i64 pieces, i64 count, double rate, double clip, double decay, double least,
-                                             float* numbers) {
+/// The rate and what is kept, from the parts; one block. least: the smallest scale of a parameter, where the rate is relative to it,
+/// else 0.
+extern "C" __global__ void adafactor_numbers(const double* parts, i64 pieces, i64 count, double rate, double clip, double decay,
+                                             double least, float* numbers) {
   double updates = 0, values = 0;
   for (i64 i = threadIdx.x; i < pieces; i += blockDim.x) updates += parts[2 * i], values += parts[2 * i + 1];
   updates = block_sum(updates, 0);

@@ -1,9 +1,11 @@
-// Attention over segment trees: a token sees its own segment causally and its ancestors, or a window of them. Scores may be capped, lean on the
-// distance, and have a sink beside them.
-//   s_ij = scale q_i.k_j + m (j - i), or c tanh(that / c);   p_ij = exp(s_ij - lse_i);   lse_i = log( sum_j exp s_ij + exp sink );   o_i = sum_j p_ij v_j
-//   ds_ij = p_ij (do_i.v_j - do_i.o_i) (1 - (s_ij/c)^2) scale;   dq_i = sum_j ds_ij k_j;   dk_j = sum_i ds_ij q_i;   dv_j = sum_i p_ij do_i
-// A block has 32 rows of one segment and walks over the segments on the other side, 32 rows a tile, so that nothing of size N x N exists and no
-// two blocks write the same. Threads: 128, in sixteen groups of eight; group g has rows g and g + 16 of the block.
+// Attention over segment trees: a token sees its own segment causally and its ancestors, or a window of them. Scores may be capped,
+// lean on the distance, and have a sink beside them.
+//   s_ij = scale q_i.k_j + m (j - i), or c tanh(that / c);   lse_i = log( sum_j exp s_ij + exp sink )
+//   p_ij = exp(s_ij - lse_i);   o_i = sum_j p_ij v_j
+//   ds_ij = p_ij (do_i.v_j - do_i.o_i) (1 - (s_ij/c)^2) scale
+//   dq_i = sum_j ds_ij k_j;   dk_j = sum_i ds_ij q_i;   dv_j = sum_i p_ij do_i
+// A block has 32 rows of one segment and walks over the segments on the other side, 32 rows a tile, so that nothing of size N x N exists
+// and no two blocks write the same. Threads: 128, in sixteen groups of eight; group g has rows g and g + 16 of the block.
 //   blocks: [., 5] = first token, how many (up to 32), place of the first in its chain, first entry of its list, how many there are
 //   lists:  [., 3] = first token, how many, place of the first: what a block of queries sees, or who sees a block of keys
 // Places count along a chain: a query at i sees keys at j with i - window < j <= i; window 0 is none.
@@ -48,9 +50,9 @@ __device__ __forceinline__ float group_max(float v) {
 
 /// Block (x, y): block x of queries, head y. lse: [heads, tokens], null where not wanted. Shared: queries, keys or values, weights.
 extern "C" __global__ void __launch_bounds__(128)
-    attention_forward(const T* queries, i64 query_stride, const T* keys, const T* values, i64 key_stride, T* output, i64 output_stride, float* lse,
-                      const float* sinks, const float* slopes, const int* blocks, const int* lists, i64 tokens, int heads, int key_heads, int size,
-                      int value_size, int window, float scale, float cap) {
+    attention_forward(const T* queries, i64 query_stride, const T* keys, const T* values, i64 key_stride, T* output, i64 output_stride,
+                      float* lse, const float* sinks, const float* slopes, const int* blocks, const int* lists, i64 tokens, int heads,
+                      int key_heads, int size, int value_size, int window, float scale, float cap) {
   const Shape shape = {heads, key_heads, size, value_size, window, scale, cap};
   const int* block = blocks + (i64)blockIdx.x * 5;
   const int count = block[1], place = block[2], head = blockIdx.y, key_head = head / (heads / key_heads);
@@ -135,8 +137,8 @@ extern "C" __global__ void __launch_bounds__(128)
 }
 
 /// dots[head, token] = do.o of each token and head, a warp each; dot 0 where nothing was seen.
-extern "C" __global__ void attention_dots(const T* output, i64 output_stride, const T* dy, i64 dy_stride, float* dots, i64 tokens, int heads,
-                                          int value_size) {
+extern "C" __global__ void attention_dots(const T* output, i64 output_stride, const T* dy, i64 dy_stride, float* dots, i64 tokens,
+                                          int heads, int value_size) {
   const i64 index = thread_index() / 32, head = index / tokens, token = index % tokens;
   if (head >= heads) return;
   const T* o = output + token * output_stride + head * value_size;
@@ -150,8 +152,9 @@ extern "C" __global__ void attention_dots(const T* output, i64 output_stride, co
 /// The gradient of queries: blocks as forward has them.
 extern "C" __global__ void __launch_bounds__(128, 2)
     attention_query_backward(const T* queries, i64 query_stride, const T* keys, const T* values, i64 key_stride, const T* dy, i64 dy_stride,
-                             const float* lse, const float* dots, T* query_gradient, i64 gradient_stride, const float* slopes, const int* blocks,
-                             const int* lists, i64 tokens, int heads, int key_heads, int size, int value_size, int window, float scale, float cap) {
+                             const float* lse, const float* dots, T* query_gradient, i64 gradient_stride, const float* slopes,
+                             const int* blocks, const int* lists, i64 tokens, int heads, int key_heads, int size, int value_size,
+                             int window, float scale, float cap) {
   const Shape shape = {heads, key_heads, size, value_size, window, scale, cap};
   const int* block = blocks + (i64)blockIdx.x * 5;
   const int count = block[1], place = block[2], head = blockIdx.y, key_head = head / (heads / key_heads);
@@ -217,13 +220,13 @@ extern "C" __global__ void __launch_bounds__(128, 2)
   }
 }
 
-/// The gradients of keys and values: block (x, y) is block x of keys, key head y; the lists say who sees them. Of both gradients a block makes
-/// the one that `of_values` says, so that its sums fit into registers.
+/// The gradients of keys and values: block (x, y) is block x of keys, key head y; the lists say who sees them. Of both gradients a block
+/// makes the one that `of_values` says, so that its sums fit into registers.
 extern "C" __global__ void __launch_bounds__(128, 2)
     attention_key_backward(const T* queries, i64 query_stride, const T* keys, const T* values, i64 key_stride, const T* dy, i64 dy_stride,
                            const float* lse, const float* dots, T* gradient, i64 gradient_stride, const float* slopes, const int* blocks,
-                           const int* lists, i64 tokens, int heads, int key_heads, int size, int value_size, int window, float scale, float cap,
-                           int of_values) {
+                           const int* lists, i64 tokens, int heads, int key_heads, int size, int value_size, int window, float scale,
+                           float cap, int of_values) {
   const Shape shape = {heads, key_heads, size, value_size, window, scale, cap};
   const int* block = blocks + (i64)blockIdx.x * 5;
   const int count = block[1], place = block[2], key_head = blockIdx.y, share = heads / key_heads;
@@ -294,7 +297,8 @@ extern "C" __global__ void __launch_bounds__(128, 2)
   }
 }
 
-/// Two halves of attention over other keys become one: what the second saw is taken into the first, with its log-sum-exp. (x, y): token, head.
+/// Two halves of attention over other keys become one: what the second saw is taken into the first, with its log-sum-exp. (x, y): token,
+/// head.
 extern "C" __global__ void attention_merge(T* output, i64 output_stride, float* lse, const T* more, i64 more_stride, const float* more_lse,
                                            i64 tokens, int value_size) {
   const i64 token = blockIdx.x, at = blockIdx.y * tokens + token;
@@ -311,7 +315,8 @@ extern "C" __global__ void attention_merge(T* output, i64 output_stride, float* 
 #ifdef ONCE  // what is the same for every T is there for one of them
 
 /// sink_gradient[head] -= the sum over tokens of e^(sink - lse) do.o, one block a head.
-extern "C" __global__ void attention_sink_backward(const float* lse, const float* dots, const float* sinks, float* sink_gradient, i64 tokens) {
+extern "C" __global__ void attention_sink_backward(const float* lse, const float* dots, const float* sinks, float* sink_gradient,
+                                                   i64 tokens) {
   const i64 head = blockIdx.x;
   double sum = 0;
   for (i64 token = threadIdx.x; token < tokens; token += blockDim.x)

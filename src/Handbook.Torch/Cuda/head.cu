@@ -1,8 +1,8 @@
 // The head: statistics of rows of logits that come in tiles of the vocabulary, and the gradient of the weighted loss in their place.
 //   x = scale * logit, or c tanh(scale * logit / c);   lse = log sum e^x;   log p = x_t - lse
 //   loss = w ( -(1 - eps) log p_t + eps (lse - mean x) );   dlogit = slope w ( softmax(x) - (1 - eps) onehot(t) - eps / V )
-// What is known of a row after some of its tiles, in float64: [rows, 8] = the largest x, sum e^d, sum of d e^d with d = x - largest, sum x, x of
-// the target, the largest x's place, sum e^(2d), nothing. -inf counts as a probability of 0; a row with a NaN has NaN.
+// What is known of a row after some of its tiles, in float64: [rows, 8] = the largest x, sum e^d, sum of d e^d with d = x - largest,
+// sum x, x of the target, the largest x's place, sum e^(2d), nothing. -inf counts as a probability of 0; a row with a NaN has NaN.
 #define STATE 8
 
 __device__ __forceinline__ float capped(float logit, float scale, float cap) {
@@ -19,9 +19,11 @@ __device__ __forceinline__ Part merge(const Part& a, const Part& b) {
   Part r;
   r.largest = fmaxf(a.largest, b.largest);
   // a part of -inf alone, or none, adds nothing
-  const float fa = a.largest == r.largest ? 1.0f : expf(a.largest - r.largest), fb = b.largest == r.largest ? 1.0f : expf(b.largest - r.largest);
+  const float fa = a.largest == r.largest ? 1.0f : expf(a.largest - r.largest);
+  const float fb = b.largest == r.largest ? 1.0f : expf(b.largest - r.largest);
   r.sum = a.sum * fa + b.sum * fb;
-  r.times = (a.sum == 0 ? 0.0f : fa * fmaf(a.sum, a.largest - r.largest, a.times)) + (b.sum == 0 ? 0.0f : fb * fmaf(b.sum, b.largest - r.largest, b.times));
+  r.times = a.sum == 0 ? 0.0f : fa * fmaf(a.sum, a.largest - r.largest, a.times);
+  if (b.sum != 0) r.times += fb * fmaf(b.sum, b.largest - r.largest, b.times);
   r.squares = a.squares * fa * fa + b.squares * fb * fb;
   return r;
 }
@@ -91,8 +93,8 @@ extern "C" __global__ void head_tile(const T* logits, i64 stride, const int* tar
 }
 
 /// The gradient of a tile in place of its logits: (x, y) is eight columns a thread of row x.
-extern "C" __global__ void head_gradient(T* logits, i64 stride, const int* targets, const double* weights, const double* lse, i64 first, int width,
-                                         i64 vocabulary, float scale, float cap, float smoothing) {
+extern "C" __global__ void head_gradient(T* logits, i64 stride, const int* targets, const double* weights, const double* lse, i64 first,
+                                         int width, i64 vocabulary, float scale, float cap, float smoothing) {
   const i64 row = blockIdx.x;
   const int at = (blockIdx.y * blockDim.x + threadIdx.x) * 8;
   if (at >= width) return;

@@ -1,15 +1,16 @@
 // Norms with the addition to the residual stream before them, and back.
-//   h' = h + delta;   r = 1 / sqrt( mean((h' - mean)^2) + epsilon );   y = (a + w) (h' - mean) r + b        RMS norm: the mean is left out
+//   h' = h + delta;   r = 1 / sqrt( mean((h' - mean)^2) + epsilon );   y = (a + w) (h' - mean) r + b;   RMS norm: without the mean
 //   g = (a + w) dy;   dh' = dres + r ( g - mean(g) - n mean(g n) ),   n = (h' - mean) r;   dw = sum of dy n;   db = sum of dy
 // Rows take the weights in turn: row i those of turn i mod turns.
 
 /// One block a row. delta, sum: null for none; means, bias: null for an RMS norm, and for none.
-extern "C" __global__ void norm_forward(const float* residual, const T* delta, float* sum, const float* weight, const float* bias, T* output,
-                                        float* means, float* rstd, int width, int turns, float offset, float epsilon) {
+extern "C" __global__ void norm_forward(const float* residual, const T* delta, float* sum, const float* weight, const float* bias,
+                                        T* output, float* means, float* rstd, int width, int turns, float offset, float epsilon) {
   const i64 row = blockIdx.x, at = row * width;
   const float* turn = weight + row % turns * width;
   const float* shift = bias ? bias + row % turns * width : bias;
-  const bool whole = width % 8 == 0 && aligned(residual) && aligned(delta) && aligned(sum) && aligned(weight) && aligned(bias) && aligned(output);
+  const bool whole =
+      width % 8 == 0 && aligned(residual) && aligned(delta) && aligned(sum) && aligned(weight) && aligned(bias) && aligned(output);
   const float* h = delta ? sum + at : residual + at;
   float total = 0, values[8], more[8];
   for (int i = threadIdx.x * 8; i < width; i += blockDim.x * 8) {
@@ -51,11 +52,12 @@ extern "C" __global__ void norm_forward(const float* residual, const T* delta, f
 
 /// One block a row. incoming is dres, null for none; it may be where sum_gradient goes. delta_gradient: dh' once more, null for nowhere.
 extern "C" __global__ void norm_backward(const T* dy, const float* sum, const float* weight, const float* means, const float* rstd,
-                                         const float* incoming, float* sum_gradient, T* delta_gradient, int width, int turns, float offset) {
+                                         const float* incoming, float* sum_gradient, T* delta_gradient, int width, int turns,
+                                         float offset) {
   const i64 row = blockIdx.x, at = row * width;
   const float* turn = weight + row % turns * width;
-  const bool whole =
-      width % 8 == 0 && aligned(dy) && aligned(sum) && aligned(weight) && aligned(incoming) && aligned(sum_gradient) && aligned(delta_gradient);
+  const bool whole = width % 8 == 0 && aligned(dy) && aligned(sum) && aligned(weight) && aligned(incoming) && aligned(sum_gradient) &&
+                     aligned(delta_gradient);
   const float mean = means ? means[row] : 0, r = rstd[row];
   float g[8], n[8], w[8], along = 0, all = 0;
   for (int i = threadIdx.x * 8; i < width; i += blockDim.x * 8) {
@@ -84,8 +86,8 @@ extern "C" __global__ void norm_backward(const T* dy, const float* sum, const fl
   }
 }
 
-/// Sums over some rows: block (x, y) has 128 columns of the rows [y per_piece, (y + 1) per_piece). Both are [pieces, turns, width]; null for
-/// nowhere. per_piece is a multiple of turns.
+/// Sums over some rows: block (x, y) has 128 columns of the rows [y per_piece, (y + 1) per_piece). Both are [pieces, turns, width]; null
+/// for nowhere. per_piece is a multiple of turns.
 extern "C" __global__ void norm_weight_backward(const T* dy, const float* sum, const float* means, const float* rstd, float* weight_parts,
                                                 float* bias_parts, i64 rows, int width, int turns, int per_piece) {
   const i64 column = thread_index(), first = (i64)blockIdx.y * per_piece;

@@ -41,8 +41,9 @@ __device__ __forceinline__ float update(int rule, const Numbers& n, float p, flo
 }
 
 /// One step over so many elements; states that a rule lacks, and the copy in bfloat16, are null.
-extern "C" __global__ void optimizer_step(int rule, T* parameters, const T* gradients, T* state1, T* state2, bf16* copy, i64 count, float scale,
-                                          const float* factor, float a, float b, float c, float d, float e, float f, float g, float h) {
+extern "C" __global__ void optimizer_step(int rule, T* parameters, const T* gradients, T* state1, T* state2, bf16* copy, i64 count,
+                                          float scale, const float* factor, float a, float b, float c, float d, float e, float f, float g,
+                                          float h) {
   const i64 at = thread_index() * 8;
   if (at >= count) return;
   const Numbers numbers = {a, b, c, d, e, f, g, h};
@@ -85,8 +86,8 @@ __device__ __forceinline__ int nearest(const float* values, float x) {
 
 /// The same with states in eight bits a number, 256 numbers a scale: a warp has such a block, a lane eight of its elements.
 extern "C" __global__ void coded_step(int rule, float* parameters, const float* gradients, u8* codes1, float* scales1, const float* values1,
-                                      u8* codes2, float* scales2, const float* values2, bf16* copy, i64 count, float scale, const float* factor,
-                                      float a, float b, float c, float d, float e, float f, float g, float h) {
+                                      u8* codes2, float* scales2, const float* values2, bf16* copy, i64 count, float scale,
+                                      const float* factor, float a, float b, float c, float d, float e, float f, float g, float h) {
   __shared__ float book1[256], book2[256];
   for (int i = threadIdx.x; i < 256; i += blockDim.x) {
     book1[i] = values1[i];

@@ -46,8 +46,7 @@ extern "C" __global__ void activation_forward(int which, const T* gate, const T*
                                               i64 output_stride, float limit, float offset) {
   const i64 eights = (width + 7) / 8, index = thread_index(), row = index / eights, at = index % eights * 8;
   if (row >= rows) return;
-  const bool whole =
-      width % 8 == 0 && input_stride % 8 == 0 && output_stride % 8 == 0 && aligned(gate) && aligned(up) && aligned(output);
+  const bool whole = width % 8 == 0 && input_stride % 8 == 0 && output_stride % 8 == 0 && aligned(gate) && aligned(up) && aligned(output);
   float g[8], u[8], slope;
   load8(gate + row * input_stride, at, width, whole, g);
   if (up) load8(up + row * input_stride, at, width, whole, u);
@@ -59,12 +58,13 @@ extern "C" __global__ void activation_forward(int which, const T* gate, const T*
 }
 
 /// dg = dy u' a'(g'), du = dy a(g'); what is beyond a limit has no gradient. Gradients may go where gate and up are.
-extern "C" __global__ void activation_backward(int which, const T* dy, const T* gate, const T* up, T* gate_gradient, T* up_gradient, i64 rows,
-                                               int width, i64 dy_stride, i64 input_stride, i64 gradient_stride, float limit, float offset) {
+extern "C" __global__ void activation_backward(int which, const T* dy, const T* gate, const T* up, T* gate_gradient, T* up_gradient,
+                                               i64 rows, int width, i64 dy_stride, i64 input_stride, i64 gradient_stride, float limit,
+                                               float offset) {
   const i64 eights = (width + 7) / 8, index = thread_index(), row = index / eights, at = index % eights * 8;
   if (row >= rows) return;
-  const bool whole = width % 8 == 0 && dy_stride % 8 == 0 && input_stride % 8 == 0 && gradient_stride % 8 == 0 && aligned(dy) && aligned(gate) &&
-                     aligned(up) && aligned(gate_gradient) && aligned(up_gradient);
+  const bool whole = width % 8 == 0 && dy_stride % 8 == 0 && input_stride % 8 == 0 && gradient_stride % 8 == 0 && aligned(dy) &&
+                     aligned(gate) && aligned(up) && aligned(gate_gradient) && aligned(up_gradient);
   float g[8], u[8], d[8], slope;
   load8(dy + row * dy_stride, at, width, whole, d);
   load8(gate + row * input_stride, at, width, whole, g);
@@ -81,8 +81,8 @@ extern "C" __global__ void activation_backward(int which, const T* dy, const T* 
 
 /// Heads turn in place: element i with i + half, or 2i with 2i + 1 where neighbours turn; sign -1 turns gradients back. A thread has up to
 /// four pairs. rows: where the first head of row 0 turns.
-extern "C" __global__ void rotate(T* rows, const float* cosines, const float* sines, const int* positions, i64 count, i64 row_stride, int heads,
-                                  int head_size, int half, int neighbours, float sign) {
+extern "C" __global__ void rotate(T* rows, const float* cosines, const float* sines, const int* positions, i64 count, i64 row_stride,
+                                  int heads, int head_size, int half, int neighbours, float sign) {
   const i64 fours = (half + 3) / 4, index = thread_index(), head = index / fours, row = head / heads;
   const int first = (int)(index % fours) * 4;
   if (row >= count) return;

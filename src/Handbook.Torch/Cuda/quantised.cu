@@ -1,5 +1,5 @@
-// Matrices as codes with scales, as bitsandbytes keeps them: to codes, from codes, and products with few rows. Values lie behind one another,
-// row by row, in blocks without regard to rows; two codes of four bits share a byte, the first in its high half.
+// Matrices as codes with scales, as bitsandbytes keeps them: to codes, from codes, and products with few rows. Values lie behind one
+// another, row by row, in blocks without regard to rows; two codes of four bits share a byte, the first in its high half.
 //   four bits:   w = book[code] * scale(block);   scale double: dynamic[code] * nested(block / 256) + offset
 //   int8:        w = code * scale(row) * (1/127)
 // Each product and sum is rounded once, so that the values are those of the CPU to the bit.
@@ -37,8 +37,9 @@ __device__ __forceinline__ void eight_values(const Codes& c, const float* book, 
 }
 
 /// y = the values of some columns of some rows; (x, y) is eight columns a thread of row x.
-extern "C" __global__ void four_bit_values(const u8* codes, const float* scales, const u8* scale_codes, const float* nested, const float* book,
-                                           float offset, int block, i64 columns, i64 first_row, i64 first_column, T* y, int width) {
+extern "C" __global__ void four_bit_values(const u8* codes, const float* scales, const u8* scale_codes, const float* nested,
+                                           const float* book, float offset, int block, i64 columns, i64 first_row, i64 first_column, T* y,
+                                           int width) {
   const Codes c = {codes, scales, scale_codes, nested, book, offset, block};
   const int at = (blockIdx.y * blockDim.x + threadIdx.x) * 8;
   if (at >= width) return;
@@ -53,7 +54,8 @@ extern "C" __global__ void four_bit_values(const u8* codes, const float* scales,
 }
 
 /// The same of int8; scales null: the codes themselves.
-extern "C" __global__ void int8_values(const i8* codes, const float* scales, i64 columns, i64 first_row, i64 first_column, T* y, int width) {
+extern "C" __global__ void int8_values(const i8* codes, const float* scales, i64 columns, i64 first_row, i64 first_column, T* y,
+                                       int width) {
   const int at = (blockIdx.y * blockDim.x + threadIdx.x) * 8;
   if (at >= width) return;
   const i64 row = first_row + blockIdx.x;
@@ -64,7 +66,8 @@ extern "C" __global__ void int8_values(const i8* codes, const float* scales, i64
   store8(y + (i64)blockIdx.x * width, at, width, width % 8 == 0 && aligned(y), v);
 }
 
-/// Codes of blocks of 64 values, a warp each; order and middles are those of the book: the code of x is order[how many middles are below x].
+/// Codes of blocks of 64 values, a warp each; order and middles are those of the book: the code of x is order[how many middles are below
+/// x].
 extern "C" __global__ void quantise_four_bits(const T* values, i64 count, const float* middles, const u8* order, u8* codes, float* scales) {
   const i64 block = thread_index() / 32, at = block * 64 + lane_index() * 2;
   if (block * 64 >= count) return;

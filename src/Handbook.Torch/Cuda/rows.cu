@@ -40,7 +40,8 @@ extern "C" __global__ void expert_scatter(T* sorted, const int* places, const fl
 }
 
 /// dots[choice] = the row of its token times the row of the choice; a warp each.
-extern "C" __global__ void expert_dots(const T* sorted, const int* places, const T* rows, float* dots, i64 choices, int per_token, int width) {
+extern "C" __global__ void expert_dots(const T* sorted, const int* places, const T* rows, float* dots, i64 choices, int per_token,
+                                       int width) {
   const i64 choice = thread_index() / 32;
   if (choice >= choices) return;
   const bool whole = width % 8 == 0 && aligned(sorted) && aligned(rows);

@@ -1,9 +1,10 @@
-// The next token of each row of logits, as the sampler of the CPU draws it: temperature, the k likeliest, the likeliest of a mass, those of a
-// share of the largest weight, then a draw in the order of the vocabulary by SplitMix64. One block a row.
+// The next token of each row of logits, as the sampler of the CPU draws it: temperature, the k likeliest, the likeliest of a mass, those of
+// a share of the largest weight, then a draw in the order of the vocabulary by SplitMix64. One block a row.
 
 #ifdef ONCE
 
-/// What may be drawn: weights above one, and the first few of exactly this one. Weights lie in (0, 1], where bits are ordered as numbers are.
+/// What may be drawn: weights above one, and the first few of exactly this one. Weights lie in (0, 1], where bits are ordered as numbers
+/// are.
 struct Limit {
   unsigned bits;
   int equal;
@@ -47,8 +48,9 @@ __device__ __forceinline__ Limit select(const float* weights, int vocabulary, do
   return limit;
 }
 
-/// tokens[row] is -1 where the logits are no numbers. weights: [rows, vocabulary], to work in. states: of SplitMix64, go on. Of the options there
-/// is one for each row: temperature 0 takes the likeliest; top_k 0, top_p 1 and min_p 0 leave all. log_probs are those of the model itself.
+/// tokens[row] is -1 where the logits are no numbers. weights: [rows, vocabulary], to work in. states: of SplitMix64, go on. Of the options
+/// there is one for each row: temperature 0 takes the likeliest; top_k 0, top_p 1 and min_p 0 leave all. log_probs are those of the model
+/// itself.
 extern "C" __global__ void __launch_bounds__(512)
     draw_tokens(const float* logits, i64 stride, int vocabulary, float* weights, u64* states, const float* temperatures, const int* top_k,
                 const double* top_p, const float* min_p, int* tokens, double* log_probs) {

@@ -1,6 +1,7 @@
 // Runs CUDA kernels on the CPU. Each CUDA thread is a fibre that runs until a barrier or a shuffle; which fibre goes first after each
 // of them is drawn from a seed, and for two seeds of three one warp runs ahead as far as it can, so that a missing barrier gives another
-// answer for some seed. Shared memory is full of NaN when a block begins. What no thread can pass, and what never ends, is reported and not waited for. Kernels of one process run one after the other.
+// answer for some seed. Shared memory is full of NaN when a block begins. What no thread can pass, and what never ends, is reported and not
+// waited for. Kernels of one process run one after the other.
 #include <math.h>
 #include <setjmp.h>
 #include <stdint.h>
@@ -242,8 +243,11 @@ inline unsigned lane() { return me() % kWarp; }
 #define blockDim (emulator::block.size)
 #define gridDim (emulator::block.grid)
 #define shared_words ((uint4*)emulator::dynamic_shared)
-#define EMULATED_BARRIER(what) \
-  ({ static const int place = emulator::site(__FILE__, __LINE__); emulator::barrier(place, what); })
+#define EMULATED_BARRIER(what)                                   \
+  ({                                                             \
+    static const int place = emulator::site(__FILE__, __LINE__); \
+    emulator::barrier(place, what);                              \
+  })
 #define __syncthreads() EMULATED_BARRIER(emulator::Wait::block)
 #define __syncwarp(...) EMULATED_BARRIER(emulator::Wait::warp)
 
