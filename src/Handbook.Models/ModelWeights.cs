@@ -366,8 +366,7 @@ internal sealed class ModelWeights : IStoredWeights, IDisposable
         var bare = published.StartsWith(Family.BasePrefix) ? published[Family.BasePrefix.Length..] : published;
         if (_replaced.ContainsKey(published))
             return published;
-        string[] names = _whole is null ? [published, bare]
-            : [TextPart.Prefixes[0] + published, TextPart.Prefixes[1] + bare, TextPart.Prefixes[0] + bare, published, bare];
+        var names = _whole is null ? [published, bare] : TextPart.Names(published, bare);
         foreach (var name in names)
         {
             if (Has(name))

@@ -11,8 +11,13 @@ namespace Handbook.Models;
 /// <param name="Whole">The <c>model_type</c> of the whole.</param>
 internal sealed record TextPart(JsonObject Json, string Whole)
 {
-    /// <summary>Prefixes of the text model's tensors in the whole: of transformers 4, and of 5, where its head stands outside.</summary>
-    public static readonly string[] Prefixes = ["language_model.", "model.language_model."];
+    /// <summary>The names that a tensor of the text model may have in the whole: in transformers 4 with its whole name behind a prefix, in
+    /// 5 and in Idefics 3 and SmolVLM without that of the network, while its head stands outside.</summary>
+    /// <param name="published">Its name in a model of text alone.</param>
+    /// <param name="bare">The same without the network's prefix.</param>
+    public static string[] Names(string published, string bare) =>
+        ["language_model." + published, "model.language_model." + bare, "model.text_model." + bare, "language_model." + bare, published,
+            bare];
 
     // What the whole says for its text model where that does not say it itself.
     private static readonly string[] s_shared = ["tie_word_embeddings", "bos_token_id", "eos_token_id", "pad_token_id", "torch_dtype",

@@ -95,6 +95,14 @@ public sealed class PublishedConfigTests
     }
 
     [Fact]
+    public void Alpha_is_HunYuan_s_alone()
+    {
+        JsonNode Rope() => JsonNode.Parse("""{"type": "dynamic", "alpha": 1000.0, "factor": 2.0}""")!;
+        Assert.Equal(RopeScalingKind.NtkAware, Family("hunyuan_v1_dense", ("rope_scaling", Rope())).RopeScaling!.Kind);
+        Assert.Equal(new RopeScaling { Kind = RopeScalingKind.Dynamic, Factor = 2 }, Family("llama", ("rope_scaling", Rope())).RopeScaling);
+    }
+
+    [Fact]
     public void Rotations_of_two_sets_of_factors_go_by_older_names_and_may_state_how_far_they_stretch()
     {
         JsonObject Rope(string type, params (string Key, JsonNode? Value)[] more)

@@ -26,6 +26,7 @@ public sealed class TextPartTests
     [Theory]
     [InlineData("language_model.model.", "vision_tower.", "vision_tower")]
     [InlineData("model.language_model.", "model.vision_tower.", "vision_tower")]
+    [InlineData("model.text_model.", "model.vision_model.", "vision_model")]
     public void Its_text_model_is_that_of_text_config(string prefix, string other, string said)
     {
         using var folder = new TemporaryFolder();

@@ -13,7 +13,7 @@ internal sealed class HunYuanDense : Llama
     {
         if (!config.Flag(true, "use_qk_norm"))
             config.Problem("use_qk_norm is false, but this family always has norms of queries and keys");
-        return Describe(config, new() { Sizes = new(4096, 11008, 32, 32, 290943), NormEpsilon = 1e-5, PadId = 0 }) with
+        return Describe(config, new() { Sizes = new(4096, 11008, 32, 32, 290943), NormEpsilon = 1e-5, PadId = 0, RopeAlpha = true }) with
         {
             QueryKeyValueBias = config.Flag(false, "attention_bias"),
             AttentionOutputBias = config.Flag(false, "attention_bias"),

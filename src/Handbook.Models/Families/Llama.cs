@@ -46,6 +46,9 @@ internal class Llama : Family
         /// <summary>Share of a head's dimensions that turn.</summary>
         public double PartialRotary { get; init; } = 1;
 
+        /// <summary>Whether <c>alpha</c> says how far a dynamic rotation is stretched.</summary>
+        public bool RopeAlpha { get; init; }
+
         public string Activation { get; init; } = "silu";
 
         /// <summary>The key of the activation.</summary>
@@ -76,7 +79,7 @@ internal class Llama : Family
         var headSize = config.SizeOr(defaultHeadSize ?? Math.Max(1, hidden / heads), "head_dim");
         var vocabulary = config.Size(defaults.Sizes.Vocabulary, "vocab_size");
         var positions = config.SizeOr(defaults.MaxPositions, "max_position_embeddings");
-        var rope = RopeKeys.Read(config, positions, defaults.RopeTheta, defaults.PartialRotary);
+        var rope = RopeKeys.Read(config, positions, defaults.RopeTheta, defaults.PartialRotary, defaults.RopeAlpha);
         return Check(config, new()
         {
             ModelType = ModelType,

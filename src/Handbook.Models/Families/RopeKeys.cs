@@ -4,7 +4,9 @@ namespace Handbook.Models.Families;
 /// <c>rope_parameters</c> as 5 does.</summary>
 internal sealed record RopeKeys(double Theta, double PartialRotary, RopeScaling? Scaling)
 {
-    public static RopeKeys Read(ConfigReader config, int maxPositions, double theta = 10000, double partialRotary = 1)
+    /// <param name="hasAlpha">Whether <c>alpha</c> of a dynamic rotation is a fixed factor (HunYuan); the other classes pass it by.</param>
+    public static RopeKeys Read(ConfigReader config, int maxPositions, double theta = 10000, double partialRotary = 1,
+        bool hasAlpha = false)
     {
         theta = config.PositiveNumber(theta, "rope_theta", "rotary_emb_base");
         partialRotary = config.PositiveNumber(partialRotary, "partial_rotary_factor", "rotary_pct");
@@ -14,10 +16,10 @@ internal sealed record RopeKeys(double Theta, double PartialRotary, RopeScaling?
             five = five.Section("full_attention") ?? five;      // of models that turn differently where they have a window
             theta = five.PositiveNumber(theta, "rope_theta");
             partialRotary = five.PositiveNumber(partialRotary, "partial_rotary_factor");
-            return new(theta, partialRotary, ReadScaling(five, maxPositions, trained, isOld: false));
+            return new(theta, partialRotary, ReadScaling(five, maxPositions, trained, isOld: false, hasAlpha));
         }
         return new(theta, partialRotary, config.Section("rope_scaling") is { } four
-            ? ReadScaling(four, maxPositions, trained, isOld: true) : null);
+            ? ReadScaling(four, maxPositions, trained, isOld: true, hasAlpha) : null);
     }
 
     /// <summary>The rotation of layers with a window, where a model has another one there: <c>rope_local_base_freq</c> as transformers 4
@@ -30,12 +32,13 @@ internal sealed record RopeKeys(double Theta, double PartialRotary, RopeScaling?
     /// <param name="trainedPositions">What the config itself says of the positions before stretching, as Phi 3's do; null
     /// where it says nothing.</param>
     /// <param name="isOld">The section is that of transformers 4.</param>
-    private static RopeScaling? ReadScaling(ConfigReader rope, int maxPositions, int? trainedPositions, bool isOld)
+    /// <param name="hasAlpha">See <see cref="Read"/>.</param>
+    private static RopeScaling? ReadScaling(ConfigReader rope, int maxPositions, int? trainedPositions, bool isOld, bool hasAlpha = false)
     {
         var type = rope.Text("rope_type") ?? rope.Text("type");
         if (type is null or "default")
             return null;
-        if (type == "dynamic" && rope.OptionalNumber("alpha") is { } alpha and not 0)
+        if (hasAlpha && type == "dynamic" && rope.OptionalNumber("alpha") is { } alpha and not 0)
             return new() { Kind = RopeScalingKind.NtkAware, Alpha = alpha };
         RopeScalingKind? kind = type switch
         {

@@ -5,6 +5,17 @@ namespace Handbook.Text.Tests.Tokenizers;
 
 public sealed class PatternTests
 {
+    [Fact]
+    public void A_repetition_of_repetitions_is_one_and_what_would_not_end_is_told()
+    {
+        var ranges = new List<(int, int, bool)>();
+        new Pattern("a" + new string('*', 300)).FindAll(CodePoints.Of("baaab"), ranges);
+        Assert.Contains((1, 4, true), ranges);
+        var failure = Assert.Throws<Handbook.Base.InputException>(() =>
+            new Pattern("(a+)+b").FindAll(CodePoints.Of(new string('a', 60)), []));
+        Assert.Contains("takes back more than 10,000,000 choices at one place", failure.Message);
+    }
+
     [Theory]
     [InlineData(@"a+?b", "aab", "aab")]
     [InlineData(@"a*+a", "aaa", "")]                                // possessive gives nothing back
@@ -15,6 +26,9 @@ public sealed class PatternTests
     [InlineData(@"[\p{L}&&[^a-z]]+", "aBÉc", "BÉ")]
     [InlineData(@"(?i:straße)", "STRAßE", "STRAßE")]
     [InlineData(@"(?i)k", "k K", "k K")]                       // the Kelvin sign folds to k
+    [InlineData(@"(?i:[^a])", "aAb", "b")]                          // the rest of what is listed with its other cases
+    [InlineData(@"(?i:\p{Lu})", "aB", "B")]                         // a property has none
+    [InlineData(@"(?i:[\p{Lu}])", "aB", "a B")]                     // but in brackets
     [InlineData(@"(\w)\1", "abba", "bb")]
     [InlineData(@"(?<two>ab)\k<two>", "ababa", "abab")]
     [InlineData(@"\h+", "xbeefg", "beef")]                          // Ruby: hexadecimal digits

@@ -1,3 +1,4 @@
+using Handbook.Base;
 using Handbook.Text.Tokenizers.Unicode;
 
 namespace Handbook.Text.Tokenizers.Patterns;
@@ -7,7 +8,11 @@ internal sealed class PatternMachine(PatternInstruction[] code, int registers)
 {
     private const int Branch = -1, LazyLoop = -2, Restore = -3;     // third word of a frame; 0 and more: a greedy loop's lowest position
 
+    // As Oniguruma has it: what goes back so often at one place of a text would not end in any time.
+    private const int MostReturns = 10_000_000;
+
     private readonly int[] _registers = new int[registers];
+    private int _returns;
     private int[] _stack = new int[192];
     private int _top;
     private int _searchStart;
@@ -19,6 +24,7 @@ internal sealed class PatternMachine(PatternInstruction[] code, int registers)
     {
         Array.Fill(_registers, -1);
         _top = 0;
+        _returns = 0;
         _searchStart = searchStart;
         _keep = at;
         var end = Run(text, 0, at);
@@ -123,6 +129,10 @@ internal sealed class PatternMachine(PatternInstruction[] code, int registers)
     /// <summary>Takes the latest choice back; false where none is left.</summary>
     private bool Back(ReadOnlySpan<int> text, int bottom, ref int pc, ref int at)
     {
+        if (++_returns > MostReturns)
+            throw new InputException($"a regular expression of the tokenizer takes back more than {MostReturns:N0} choices at one place of a text",
+                "one of its repetitions stands in another, so that the number of ways to match doubles with each character",
+                "compare the pattern with the one of the published tokenizer.json");
         while (_top > bottom)
         {
             _top -= 3;

@@ -109,10 +109,16 @@ internal sealed class PatternParser
             }
             else if (!interval && Take('+'))
                 kind = RepeatKind.Possessive;
-            atom = new RepeatNode(atom, min, max, kind);
+            atom = kind == RepeatKind.Greedy && atom is RepeatNode { Kind: RepeatKind.Greedy } inner ? Joined(inner, min, max)
+                : new(atom, min, max, kind);
         }
         return atom;
     }
+
+    /// <summary>A repetition of a repetition; of two out of ?, * and + it is one, or else a hundred stars would take for ever.</summary>
+    private static RepeatNode Joined(RepeatNode inner, int min, int max) =>
+        inner is { Min: 0 or 1, Max: 1 or -1 } and not { Min: 1, Max: 1 } && (min, max) is (0, 1) or (0, -1) or (1, -1)
+            ? inner with { Min = inner.Min * min, Max = inner.Max < 0 || max < 0 ? -1 : 1 } : new(inner, min, max, RepeatKind.Greedy);
 
     /// <summary>{n}, {n,}, {,m}, {n,m}; anything else in braces is ordinary text.</summary>
     private bool Interval(out int min, out int max)
@@ -146,7 +152,9 @@ internal sealed class PatternParser
             case '(':
                 return Group();
             case '[':
-                return new CharacterSetNode(Cased(new ClassParser(this).Parse()));
+                // Other cases widen what the brackets list, also where they mean all the rest.
+                var (listed, negative) = new ClassParser(this).Listed();
+                return new CharacterSetNode(negative ? Not(Cased(listed)) : Cased(listed));
             case '.':
                 return new CharacterSetNode(_dotAll ? ClassNames.Any : ClassNames.NotNewline);
             case '^':
@@ -302,7 +310,7 @@ internal sealed class PatternParser
                 throw new PatternException($"\\{(char)_text[_at]} is not supported", start);
             default:
                 var (set, literal) = ClassEscape();
-                return set is null ? Literal(literal) : new CharacterSetNode(Cased(set));
+                return set is null ? Literal(literal) : new CharacterSetNode(set);     // a property has no other cases outside of brackets
         }
 
         AnchorNode Anchor(AnchorKind kind)
@@ -416,7 +424,10 @@ internal sealed class PatternParser
     /// <summary>Reads what stands in brackets, after the first '['.</summary>
     private sealed class ClassParser(PatternParser parser)
     {
-        public CharacterClass Parse()
+        public CharacterClass Parse() => Listed() is var (set, negative) && negative ? Not(set) : set;
+
+        /// <summary>What the brackets list, and whether they mean all the rest.</summary>
+        public (CharacterClass Set, bool Negative) Listed()
         {
             var start = parser._at - 1;
             var negative = parser.Take('^');
@@ -439,8 +450,7 @@ internal sealed class PatternParser
                 parts.Add(Item());
             }
             all.Add(Union(parts));
-            var set = all.Count == 1 ? all[0] : new(point => all.TrueForAll(operand => operand.Contains(point)));
-            return negative ? Not(set) : set;
+            return (all.Count == 1 ? all[0] : new(point => all.TrueForAll(operand => operand.Contains(point))), negative);
         }
 
         private CharacterClass Item()
