@@ -25,10 +25,26 @@ internal static class FileProblem
         UnauthorizedAccessException => new InputException(error.Message, fix: "check the permissions, or name another place", inner: error),
         IOException when IsDiskFull(error) => new InputException($"the disk is full: {error.Message}", "what was saved before is whole",
             "free some space (df -h shows it) and start the same command again", error),
+        FileNotFoundException { FileName: { } link } when Target(link) is { } gone => new InputException(
+            $"{link} is a link to {gone}, and nothing is there", "a download was cut short, or what it led to was removed",
+            "fetch it again (of the hub's cache: `handbook download`), or remove the link", error),
         FileNotFoundException or DirectoryNotFoundException =>
             new InputException(error.Message, fix: "check the path, or name another place", inner: error),
         IOException => new InputException(error.Message,
             fix: "check the path, its permissions and the disk, or name another place", inner: error),
         _ => null,
     };
+
+    /// <summary>What a path that cannot be opened links to; null for no link.</summary>
+    private static string? Target(string path)
+    {
+        try
+        {
+            return new FileInfo(path).LinkTarget;
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException or ArgumentException)
+        {
+            return null;
+        }
+    }
 }

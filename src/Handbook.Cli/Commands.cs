@@ -23,6 +23,7 @@ internal static class Commands
             DownloadCommand.Create(), UploadCommand.Create(), CacheCommand.Create(), InfoCommand.Create(),
         ])
             root.Add(command);
+        StrayOptions.Pair(root);
         var help = root.Options.OfType<HelpOption>().Single();
         help.Action = new TeachingHelp((HelpAction)help.Action!);
         root.SetAction(_ => TeachingHelp.WriteRoot(root, Console.Out));

@@ -41,6 +41,11 @@ internal static partial class Program
                 return ExitCode.BadInput(old);
             if (args.Length > 0 && Commands.Unknown(args[0]) is { } unknown)
                 return ExitCode.BadInput(unknown);
+        }
+        if (StrayOptions.Find(result, args) is { } stray)
+            return ExitCode.BadInput(stray);
+        if (result.Errors.Count > 0)
+        {
             foreach (var error in result.Errors)
                 Console.Error.WriteLine($"error: {Plain(error.Message)}");
             Console.Error.WriteLine($"  fix: `{Commands.Path(result)} --help` shows what it takes");

@@ -7,8 +7,11 @@ namespace Handbook.Cli;
 /// <summary>The words behind a command that takes a recipe and overrides of its keys.</summary>
 internal static class RecipeWords
 {
+    /// <summary>What the words are called among a command's arguments.</summary>
+    public const string Name = "recipe";
+
     /// <summary>For the help text; the words themselves are read by <see cref="Of"/>, in their order.</summary>
-    public static Argument<string[]> Argument => new("recipe")
+    public static Argument<string[]> Argument => new(Name)
     {
         Description = "the YAML recipe, and any of its keys to change for this run: --key=value, --key value, --flag, --no_flag; "
             + "`handbook explain` tells of the keys",
@@ -33,7 +36,10 @@ internal static class RecipeWords
         var command = Commands.Path(result);
         return recipe is null
             ? throw new InputException($"{command}: no recipe is named",
-                fix: $"`{command} recipes/tiny/sft.yaml`, or any other YAML recipe")
+                overrides.Count > 0 ? "keys on the command line change those of a recipe, and a run is repeated from its recipe" : null,
+                overrides.Count > 0 ? $"write the keys into a YAML file, a line `key: value` each, and name it: `{command} mine.yaml`; "
+                    + "`handbook migrate` makes a recipe of a script with such a command line"
+                    : $"`{command} recipes/tiny/sft.yaml`, or any other YAML recipe")
             : (new FileInfo(recipe), overrides);
     }
 }

@@ -51,7 +51,8 @@ internal static class ModelFolder
             fix: $"name the folder that holds it: {(Path.GetDirectoryName(name) is { Length: > 0 } folder ? folder : ".")}")
         : InputException.Absent($"{(key is null ? "there is no model folder" : $"{key}: there is no folder")} {name}", LookedFor(name),
         why: HubCache.IsOffline ? "HF_HUB_OFFLINE keeps to what is on this machine" : null,
-        fix: "name a folder with config.json, weights and tokenizer: a run's output_dir, what `handbook init` made, or a model that "
+        fix: HubCache.NameIn(name) is { } meant ? $"write the name alone: {meant}"
+        : "name a folder with config.json, weights and tokenizer: a run's output_dir, what `handbook init` made, or a model that "
         + "`handbook download` brought; HANDBOOK_MODELS names the folder that holds several"));
 
     /// <summary>What to say of a GGUF file where a folder is read.</summary>

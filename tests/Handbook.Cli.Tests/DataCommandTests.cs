@@ -137,6 +137,16 @@ public sealed class DataCommandTests : IDisposable
         Assert.Contains("Cyrillic", outcome.Output);
     }
 
+    [Fact] // roles are Latin words in every language
+    public void A_script_is_that_of_what_is_said()
+    {
+        _run.Write("han.jsonl", """{"messages": [{"role": "user", "content": "你好"}, {"role": "assistant", "content": "你好！"}]}""" + "\n"
+            + """{"conversations": [{"from": "human", "value": "мир"}, {"from": "gpt", "value": "да"}]}""" + "\n");
+        var scripts = Data("inspect", "han.jsonl").Output.Split("── Scripts ──")[1];
+        Assert.Contains("Han ", scripts);
+        Assert.DoesNotContain("Latin", scripts);
+    }
+
     private Outcome Data(params string[] words) => SmallModel.Succeed(_run.Handbook.Run(["data", .. words]));
 
     private string[] Rows(string name) => [.. _run.Read(name).Split('\n', StringSplitOptions.RemoveEmptyEntries)

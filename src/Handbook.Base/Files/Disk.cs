@@ -66,7 +66,8 @@ internal partial class Disk
     /// <summary>What the user can do about a failed write; null where the failure is not of that kind.</summary>
     /// <param name="error">What the system said.</param>
     /// <param name="what">What was being written, e.g. <c>runs/a/checkpoint-50</c>.</param>
-    public static InputException? Explain(Exception error, string what) => error switch
+    /// <param name="elsewhere">What names another place for it.</param>
+    public static InputException? Explain(Exception error, string what, string elsewhere = "choose another output_dir") => error switch
     {
         InputException => null,
         IOException when FileProblem.IsDiskFull(error) => new InputException(
@@ -74,11 +75,11 @@ internal partial class Disk
             "what was saved before is untouched",
             "free some space and run the same command again: it continues from the last checkpoint", error),
         IOException { HResult: ReadOnlyFileSystem } => new InputException(
-            $"{what}: the file system is read-only", fix: "choose another output_dir", inner: error),
+            $"{what}: the file system is read-only", fix: elsewhere, inner: error),
         UnauthorizedAccessException => new InputException(
-            $"{what}: no permission to write there", fix: "choose another output_dir, or change the folder's owner or mode", inner: error),
+            $"{what}: no permission to write there", fix: $"{elsewhere}, or change the folder's owner or mode", inner: error),
         DirectoryNotFoundException or FileNotFoundException or PathTooLongException => new InputException(
-            $"{what}: cannot be written: {error.Message}", fix: "choose another output_dir", inner: error),
+            $"{what}: cannot be written: {error.Message}", fix: elsewhere, inner: error),
         _ => null,
     };
 

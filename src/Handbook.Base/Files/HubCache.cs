@@ -67,6 +67,17 @@ internal static partial class HubCache
     /// <c>name</c>.</summary>
     public static bool IsRepository(string name) => IsName(name) && RepositoryName().IsMatch(name);
 
+    /// <summary>The name that an address of the hub's page means, such as <c>https://huggingface.co/datasets/owner/name/tree/main</c>; null
+    /// where it is no such address.</summary>
+    public static string? NameIn(string address) => Address().Match(address) is { Success: true } match
+        && IsRepository(match.Groups["id"].Value) ? match.Groups["id"].Value
+            + (match.Groups["revision"] is { Success: true, Value: not Main and var revision } ? $"@{Uri.UnescapeDataString(revision)}" : "")
+        : null;
+
+    [GeneratedRegex(@"\A(?:hf://|(?:https?://[^/]+|(?:www\.)?huggingface\.co|hf\.co)/|(?=datasets/))(?:(?:datasets|models)/)?"
+        + @"(?<id>[^/?#@]+/[^/?#@]+)(?:/(?:tree|blob|resolve|raw)/(?<revision>[^/?#]+)[^?#]*)?/?(?:[?#].*)?\z")]
+    private static partial Regex Address();
+
     [GeneratedRegex(@"\A[A-Za-z0-9][A-Za-z0-9._-]{0,95}(?:/[A-Za-z0-9_][A-Za-z0-9._-]{0,95})?\z")]
     private static partial Regex RepositoryName();
 

@@ -38,6 +38,11 @@ internal static class RowTexts
         }
     }
 
+    /// <summary>Whether a text says who speaks a turn.</summary>
+    /// <param name="where">The text's place.</param>
+    public static bool IsRole(string where) =>
+        where.EndsWith("].role", StringComparison.Ordinal) || where.EndsWith("].from", StringComparison.Ordinal);
+
     private static IEnumerable<PlacedText> Within(string where, JsonElement value)
     {
         // Some sets keep lists as texts.

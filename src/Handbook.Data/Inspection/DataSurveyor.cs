@@ -118,7 +118,9 @@ internal sealed class DataSurveyor
         var all = string.Join('\n', texts.Select(text => text.Text));
         survey.SameRows.Add(Content(row.Value), number);
         survey.NearlySameRows.Add(NormalText.Words(all, _starts), number);
-        if (Scripts.Of(all) is { } script)
+        // who speaks is written in Latin letters whatever is said
+        var spoken = texts.Where(text => !RowTexts.IsRole(text.Where)).Select(text => text.Text);
+        if (Scripts.Of(string.Join('\n', spoken)) is { } script)
             _scripts[script] = _scripts.GetValueOrDefault(script) + 1;
         if (_request.Check?.Find(RowTexts.AsLearnt(row.Value, column => !_unread.Contains(column), _reader is null ? null : _reader.NameOf)) is { } at)
         {

@@ -14,7 +14,8 @@ internal static class DatasetPath
         if (string.IsNullOrWhiteSpace(spec.Id))
             throw new InputException("a data set has an empty name", fix: "give a file, a folder, or owner/name");
         return TryFind(spec, recipeFolder)
-            ?? throw InputException.Absent($"data set \"{spec.Id}\" was not found", Places(spec, recipeFolder), fix: IsPublishedName(spec.Id)
+            ?? throw InputException.Absent($"data set \"{spec.Id}\" was not found", Places(spec, recipeFolder), fix: HubCache.NameIn(spec.Id) is { } meant
+                ? $"write the name alone: {meant}" : IsPublishedName(spec.Id)
                 ? $"download it where there is a network (handbook download {spec.Id} --repo-type dataset --local-dir DIR/{spec.Id}) and set "
                     + "HANDBOOK_DATA=DIR, or give a path"
                 : "check the path; names are relative to the working folder or to the recipe's");

@@ -32,7 +32,7 @@ internal sealed record HubRepository(HubKind Kind, string Id, string Revision = 
         if (!HubCache.IsRepository(id))
             throw new InputException($"\"{name}\" is no name of a repository",
                 "it is owner/name, of letters, digits, dots, dashes and underscores",
-                "for example HuggingFaceTB/SmolLM2-135M");
+                HubCache.NameIn(name) is { } meant ? $"write the name alone: {meant}" : "for example HuggingFaceTB/SmolLM2-135M");
         if (!HubCache.IsRevision(wanted))
             throw new InputException($"\"{wanted}\" is no revision", "it is a branch, a tag, a commit, or refs/pr/N", "for example main");
         return new(kind, id, wanted);

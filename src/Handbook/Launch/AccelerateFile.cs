@@ -142,10 +142,14 @@ internal sealed class AccelerateFile : LauncherFile
     private void Section(string prefix, RecipeNode? node, Dictionary<string, Action<AccelerateFile, string>> keys)
     {
         foreach (var entry in (node as MapNode)?.Entries ?? [])
+        {
+            Here = entry.Key.Span;
             if (keys.TryGetValue(entry.Key.Text, out var take))
                 take(this, Text(entry.Value));
             else
                 throw Unknown(prefix + entry.Key.Text, entry.Key.Text, keys.Keys);
+        }
+        Here = null;
     }
 
     // What FSDP calls a strategy is a stage; its second version says in another key whether weights go after the forward pass.

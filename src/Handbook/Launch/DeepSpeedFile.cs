@@ -89,6 +89,7 @@ internal sealed class DeepSpeedFile : LauncherFile
         foreach (var entry in node.Entries)
         {
             var key = prefix + entry.Key.Text;
+            Here = entry.Key.Span;
             if (s_keys.TryGetValue(key, out var take))
                 take(this, key, Text(entry.Value));
             else if (entry.Value is MapNode inner && s_keys.Keys.Any(known => known.StartsWith(key + ".", StringComparison.Ordinal)))
@@ -96,6 +97,7 @@ internal sealed class DeepSpeedFile : LauncherFile
             else
                 throw Unknown(key, key, s_keys.Keys);
         }
+        Here = null;
     }
 
     // On a switch that is off nothing depends; "auto" follows a trainer's key that is not built either.

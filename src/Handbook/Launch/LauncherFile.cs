@@ -14,6 +14,12 @@ internal abstract class LauncherFile(string path, LaunchPlan plan)
 
     protected string Path => path;
 
+    /// <summary>The key that is being read; null between keys.</summary>
+    protected SourceSpan? Here { get; set; }
+
+    /// <summary>The file, with the line of the key that is being read where it stands in the file.</summary>
+    private string Place => Here is { Line: > 0 } key && key.Source == path ? $"{path}:{key.Line}" : path;
+
     /// <summary>The mapping that a file is; JSON is YAML, too.</summary>
     /// <param name="named">What names the file, for the message.</param>
     /// <param name="fix">What to name instead.</param>
@@ -77,14 +83,14 @@ internal abstract class LauncherFile(string path, LaunchPlan plan)
 
     protected void Note(string text) => Plan = Plan with { Notes = [.. Plan.Notes, $"{System.IO.Path.GetFileName(path)}: {text}"] };
 
-    protected void Refuse(string what, string fix) => throw new InputException($"{path}: {what}", fix: fix);
+    protected void Refuse(string what, string fix) => throw new InputException($"{Place}: {what}", fix: fix);
 
-    protected InputException Unknown(string key, string last, IEnumerable<string> known) => new($"{path}: unknown key {key}",
+    protected InputException Unknown(string key, string last, IEnumerable<string> known) => new($"{Place}: unknown key {key}",
         why: Spelling.Nearest(last, known) is { } near ? $"did you mean {near}?" : null, fix: "remove it");
 
     protected int Number(string key, string value) =>
         int.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number
-            : throw new InputException($"{path}: {key} is {value}, but must be a whole number", fix: "write a number such as 8");
+            : throw new InputException($"{Place}: {key} is {value}, but must be a whole number", fix: "write a number such as 8");
 
     protected static string Text(RecipeNode? node) => node is ScalarNode { IsNull: false } scalar
         ? scalar.Text is "True" or "False" ? scalar.Text.ToLowerInvariant() : scalar.Text : "";

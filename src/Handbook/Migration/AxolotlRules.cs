@@ -18,7 +18,7 @@ internal static class AxolotlRules
         .As("base_model", "model_name_or_path").As("tokenizer_config", "tokenizer_name_or_path").As("revision_of_model", "model_revision")
         .None(Config, "base_model_config", "model_type", "tokenizer_type", "tokenizer_use_fast", "tokenizer_legacy", "cls_model_config",
             "is_falcon_derived_model", "is_llama_derived_model", "is_mistral_derived_model", "is_qwen_derived_model", "processor_type",
-            "overrides_of_model_config", "model_config", "lora_fan_in_fan_out", "strict", "gptq", "low_cpu_mem_usage")
+            "overrides_of_model_config", "model_config", "lora_fan_in_fan_out", "gptq", "low_cpu_mem_usage")
         .Read("adapter", "load_in_4bit", "load_in_8bit", "lora_target_linear", "lora_target_modules")
         .As("lora_model_dir", "adapter_name_or_path").Same("lora_r", "lora_alpha", "lora_dropout", "lora_modules_to_save",
             "loraplus_lr_ratio")
@@ -32,7 +32,8 @@ internal static class AxolotlRules
         .As("micro_batch_size", "per_device_train_batch_size").As("eval_batch_size", "per_device_eval_batch_size")
         .Same("gradient_accumulation_steps").On("batch_size", BatchSize)
         .As("num_epochs", "num_train_epochs").On("optimizer", Optimizer).Read("lr_scheduler", "cosine_min_lr_ratio")
-        .Read("train_on_inputs").As("shuffle_merged_datasets", "shuffle_dataset")
+        .Read("train_on_inputs").None("rows of a mixture are always shuffled", "shuffle_merged_datasets")
+        .None("not needed: a setting that nothing here has is always told", "strict")
         .On("bf16", Precision).On("bfloat16", Precision).On("gradient_checkpointing", Checkpointing)
         .Read("evals_per_epoch", "saves_per_epoch", "eval_steps", "save_steps", "eval_strategy", "evaluation_strategy", "save_strategy")
         .As("dataset_processes", "dataset_num_proc").As("wandb_name", "run_name").As("wandb_run_name", "run_name")

@@ -57,7 +57,7 @@ internal static class LlamaFactoryRules
         .None(MigrationRules.Trackers, "use_swanlab", "swanlab_project", "swanlab_run_name", "swanlab_mode", "ray_run_name")
         .None("not needed: it is always so here", "plot_loss", "include_effective_tokens_per_second", "print_param_status",
             "compute_accuracy",
-            "ignore_pad_token_for_loss", "overwrite_output_dir")
+            "ignore_pad_token_for_loss").Same("overwrite_output_dir")
         .None(MigrationRules.Stopping, "early_stopping_steps")
         .On("deepspeed", AxolotlRules.DeepSpeed);
 
@@ -69,6 +69,11 @@ internal static class LlamaFactoryRules
         s_rules.Apply(draft, settings);
         Losses(draft);
         Optimizer(draft);
+        if (draft.Method == TrainingMethod.Cpt && !draft.Has("packing"))
+        {
+            draft.Set("packing", true, "LLaMA-Factory joins texts to blocks in stage pt, unless packing: false");
+            draft.Set("packing_strategy", "wrapped");
+        }
         draft.Default("max_length", 2048, Own);
         draft.Default("learning_rate", 5e-5, Own);
         if (draft["disable_gradient_checkpointing"] is not { IsOn: true })
@@ -142,7 +147,10 @@ internal static class LlamaFactoryRules
     private static void Packing(MigrationDraft draft, ForeignKey setting)
     {
         if (draft.Method == TrainingMethod.Cpt)
-            draft.Leave(setting, "texts are packed in any case");
+        {
+            if (setting is { Name: "packing", IsOff: true })
+                draft.Set("packing", false);
+        }
         else if (setting.IsOn)
             draft.Set("packing", true, draft["neat_packing"] is { IsOn: true } ? null
                 : "rows of a block never see each other here, as with neat_packing");

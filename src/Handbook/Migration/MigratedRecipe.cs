@@ -17,6 +17,9 @@ internal sealed record MigratedRecipe
     /// <summary>How many settings it could not take, each told at its end.</summary>
     public required int Left { get; init; }
 
+    /// <summary>The setting that a key was taken from; null where it came of something else.</summary>
+    public required Func<string, ForeignKey?> Origin { get; init; }
+
     /// <summary>The lines of other trainings in the same script.</summary>
     public IReadOnlyList<int> Others { get; init; } = [];
 }

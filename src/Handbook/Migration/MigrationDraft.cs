@@ -14,6 +14,7 @@ internal sealed class MigrationDraft(string file, IReadOnlyList<ForeignKey> sett
 {
     private readonly Dictionary<string, (object? Value, string? Comment)> _keys = [];
     private readonly List<(int Line, string Shown, string Why)> _left = [];
+    private readonly Dictionary<string, ForeignKey> _taken = [];
 
     /// <summary>What the recipe is for.</summary>
     public TrainingMethod Method { get; set; }
@@ -23,6 +24,9 @@ internal sealed class MigrationDraft(string file, IReadOnlyList<ForeignKey> sett
 
     /// <summary>How many settings it could not take.</summary>
     public int Left => _left.Count;
+
+    /// <summary>The setting that a key was taken from; null where it came of something else.</summary>
+    public ForeignKey? Origin(string key) => _taken.GetValueOrDefault(key) ?? this[key];
 
     /// <summary>The file's folder.</summary>
     public string Folder { get; } = Path.GetDirectoryName(Path.GetFullPath(file)) ?? "";
@@ -43,7 +47,7 @@ internal sealed class MigrationDraft(string file, IReadOnlyList<ForeignKey> sett
     /// <summary>Sets a key unless it is set; for what the other trainer does where nothing is said.</summary>
     public void Default(string key, object? value, string? comment = null)
     {
-        if (RecipeKeys.Find(key)!.Serves(Method))
+        if (RecipeKeys.Find(key)!.Serves(Method) && !MethodDefinition.Of(Method).Unread.Any(unread => unread.Key == key))
             _keys.TryAdd(key, (value, comment));
     }
 
@@ -61,7 +65,10 @@ internal sealed class MigrationDraft(string file, IReadOnlyList<ForeignKey> sett
             if (key.Disposition == Disposition.NotBuilt && !Equals(value, key.Default))
                 Leave(setting, $"not built: {key.Reason}");
             else
+            {
+                _taken[key.Name] = setting;
                 Set(key.Name, value, comment);
+            }
         }
     }
 

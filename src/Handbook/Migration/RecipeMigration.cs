@@ -109,6 +109,7 @@ internal static class RecipeMigration
         Text = draft.Write(origin, name),
         Keys = draft.Count,
         Left = draft.Left,
+        Origin = draft.Origin,
     };
 
     private static IReadOnlyList<ForeignKey> Settings(string file)
@@ -139,13 +140,31 @@ internal static class RecipeMigration
             WholeFile.WriteText(written, migrated.Text, durable: false);
             var result = Recipe.Load(new FileInfo(written), [], migrated.Method);
             return result.Diagnostics.HasErrors ? throw new InputException(
-                $"{file}: what it says is no good recipe\n{result.Diagnostics.ToString().Replace(written, "recipe").TrimEnd()}",
+                $"{file}: what it says is no good recipe\n{Placed(result.Diagnostics, migrated, file).ToString().TrimEnd()}",
                 fix: "correct it there; nothing was written") : migrated;
         }
         finally
         {
             folder.Delete(recursive: true);
         }
+    }
+
+    /// <summary>The errors of a recipe that nobody has seen, each where the setting stands that it comes of.</summary>
+    private static Diagnostics Placed(Diagnostics made, MigratedRecipe migrated, string file)
+    {
+        var placed = new Diagnostics(file);
+        string[]? lines = null;
+        foreach (var error in made.Errors)
+        {
+            var from = migrated.Origin(error.What.Split(' ', ':', '.')[0]);
+            var at = from is null ? null : from.Value.Span is { Source: not null } value ? value : Line(from.Line);
+            placed.ErrorAt(at, error.What, error.Why, error.Fix);
+        }
+        return placed;
+
+        SourceSpan? Line(int number) => (lines ??= File.ReadAllLines(file)) is var all && number >= 1 && number <= all.Length
+            && all[number - 1] is var text
+            ? new(file, number, text.Length - text.TrimStart().Length + 1, text.Trim().Length, text) : null;
     }
 
     private static string RecipeName(TrainingMethod method) => MethodDefinition.Of(method).Name;

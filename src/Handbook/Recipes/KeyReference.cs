@@ -80,8 +80,9 @@ public static class KeyReference
         var spelled = name.TrimStart('-').Replace('-', '_');
         if (RecipeKeys.Find(spelled) is not { } key)
             throw new InputException($"{name} is not a key of a recipe",
-                fix: RecipeKeys.Nearest(spelled, method ?? TrainingMethod.Sft) is { } nearest ? $"did you mean {nearest}?"
-                    : "`handbook explain` lists every key");
+                fix: spelled.Contains('.') && RecipeKeys.Find(spelled.Split('.')[0]) is { } map
+                    ? $"`handbook explain {map.Name}` tells of the keys in it"
+                    : RecipeKeys.Nearest(spelled, method ?? TrainingMethod.Sft) is { } nearest ? $"did you mean {nearest}?" : "`handbook explain` lists every key");
         return method is not { } asked || key.Serves(asked) ? key
             : throw new InputException($"{key.Name} is not a key of `handbook {RecipeNames.Of(asked)}`",
                 fix: $"leave --method out, or name one of {string.Join(", ", key.Methods.Select(other => RecipeNames.Of(other)))}");

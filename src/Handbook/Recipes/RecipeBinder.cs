@@ -18,6 +18,12 @@ internal sealed class RecipeBinder(Diagnostics report)
     {
         value = null;
         var target = Nullable.GetUnderlyingType(type) ?? type;
+        if (node is ScalarNode written && IsMap(target) && written.Text.AsSpan().TrimStart() is ['{', ..])
+        {
+            if (Inside(written, key) is not { } map)
+                return false;
+            node = map;
+        }
         if (node is ScalarNode { IsNull: true })
         {
             if (!type.IsValueType || target != type)
@@ -74,6 +80,28 @@ internal sealed class RecipeBinder(Diagnostics report)
     public static bool IsStructured(Type type) =>
         type == typeof(object) || IsList(type) || !type.IsValueType && type != typeof(string);
 
+    private static bool IsMap(Type type) => type != typeof(object) && !IsList(type) && IsStructured(type);
+
+    /// <summary>The map that a text in braces is, as the Python trainers read one; null where it is broken, which the report tells.</summary>
+    private RecipeNode? Inside(ScalarNode text, string key)
+    {
+        var own = new Diagnostics(report.File);
+        var read = YamlReader.Read(text.Text, source: null, own);
+        if (!own.HasErrors && read is MapNode map)
+            return At(map, text.Span);
+        var wrong = own.Errors is [var first, ..] ? $": {first.What}" : "";
+        Fail(text, key, $"is {Shown(text)}, a text that is no map{wrong}", "write {name: value}, without quotes around it");
+        return null;
+
+        static RecipeNode At(RecipeNode node, SourceSpan span) => node switch
+        {
+            MapNode inner => new MapNode(span, [.. inner.Entries.Select(entry => new MapEntry(entry.Key with { Span = span },
+                At(entry.Value, span)))]),
+            ListNode list => new ListNode(span, [.. list.Items.Select(item => At(item, span))]),
+            _ => node with { Span = span },
+        };
+    }
+
     private bool TryScalar(ScalarNode node, Type type, string key, out object? value)
     {
         value = null;
@@ -84,7 +112,10 @@ internal sealed class RecipeBinder(Diagnostics report)
             value = Truth(text);
         else if (type == typeof(int) || type == typeof(long))
         {
-            if (Number(text) is { } whole)
+            if (node.Span.Source is not null && !node.Quoted && LeadingZero(text) is { } octal)
+                return Fail(node, key, $"is {text}, which YAML 1.1 reads as {octal} and YAML 1.2 as {text.TrimStart('0')}",
+                    $"write {text.TrimStart('0')} or {octal}, as it is meant");
+            if ((Hexadecimal(text) ?? Number(text)) is { } whole)
             {
                 if (whole != Math.Floor(whole))
                     return Fail(node, key, $"is {node.Text}, not a whole number", $"write {Example(type, key)}");
@@ -264,6 +295,14 @@ internal sealed class RecipeBinder(Diagnostics report)
         text.Length > 0 && (char.IsAsciiDigit(text[0]) || text[0] is '-' or '+' or '.') && !text.EndsWith('_')
         && double.TryParse(text.Replace("_", ""), NumberStyles.Float, CultureInfo.InvariantCulture, out var number)
             && double.IsFinite(number)
+            ? number : null;
+
+    /// <summary>What YAML 1.1 takes digits behind a zero for: a number to the base 8; null for others.</summary>
+    private static long? LeadingZero(string text) => text.Length is > 1 and < 20 && text[0] == '0' && text.TrimStart('0').Length > 0
+        && text.All(c => c is >= '0' and <= '7') ? text.Aggregate(0L, (sum, digit) => sum * 8 + (digit - '0')) : null;
+
+    private static double? Hexadecimal(string text) => text.StartsWith("0x", StringComparison.Ordinal)
+        && long.TryParse(text.AsSpan(2), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var number) && number >= 0
             ? number : null;
 
     private static string Kind(RecipeNode node) => node switch

@@ -13,8 +13,7 @@ namespace Handbook.Recipes;
 
 /// <summary>The keys of recipes as a JSON schema (draft 2020-12), with which editors complete and check the YAML.</summary>
 /// <remarks>It is stricter than reading, which takes <c>yes</c> for true and a text for a number; and it knows one key at a time, not
-/// what must
-/// hold among several: <c>handbook validate</c> does.</remarks>
+/// what must hold among several: <c>handbook validate</c> does.</remarks>
 internal static class RecipeSchema
 {
     private static readonly JsonSerializerOptions s_compact = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
@@ -59,7 +58,13 @@ internal static class RecipeSchema
     private static JsonObject Schema(RecipeKey key, TrainingMethod? method)
     {
         if (key.Name != "loss_type")
-            return Of(key.Type);
+        {
+            var schema = Of(key.Type);
+            KeyRange.Of(key, method)?.Write(schema);
+            if (key.Name == "dataset_mixer")
+                schema["additionalProperties"]!["minimum"] = 0;
+            return schema;
+        }
         var losses = LossNames.All.Where(entry => method is null || entry.Method.Method == method)
             .SelectMany(entry => RecipeNames.Spellings(entry.Losses)).Select(spelling => spelling.Name).Distinct().ToArray();
         return losses.Length == 0 ? Of(key.Type) : new JsonObject
@@ -77,7 +82,12 @@ internal static class RecipeSchema
             _ when type == typeof(object) => [],
             _ when type == typeof(bool) => Typed("boolean", "null"),
             _ when type == typeof(int) || type == typeof(long) => Typed("integer", "null"),
-            _ when type == typeof(double) => Typed("number", "null"),
+            // YAML 1.1 takes 5e-7, without a dot, for a text
+            _ when type == typeof(double) => new JsonObject
+            {
+                ["type"] = new JsonArray("number", "string", "null"),
+                ["pattern"] = @"^[-+]?[0-9]+[eE][-+]?[0-9]+$",
+            },
             _ when type == typeof(StepInterval) => new JsonObject { ["type"] = new JsonArray("number", "null"), ["minimum"] = 0 },
             // `true`, 5 and their like are texts where a text is asked
             _ when type == typeof(string) => Typed("string", "number", "boolean", "null"),
@@ -109,11 +119,21 @@ internal static class RecipeSchema
         foreach (var property in type.GetProperties())
         {
             var schema = Of(property.PropertyType);
+            if (property is { Name: "Weight" })
+                schema["minimum"] = 0;
             schema["description"] = KeyDocs.Summary(property, code: false);
             schema["default"] = Value(property.GetValue(defaults));
             properties[RecipeNames.Key(property.Name)] = schema;
         }
-        return new() { ["type"] = new JsonArray("object", "null"), ["additionalProperties"] = false, ["properties"] = properties };
+        var record = new JsonObject
+        {
+            ["type"] = new JsonArray("object", "null"),
+            ["additionalProperties"] = false,
+            ["properties"] = properties,
+        };
+        if (properties["id"] is not null)       // an entry without a name names nothing
+            record["required"] = new JsonArray("id");
+        return record;
     }
 
     private static JsonObject Typed(params ReadOnlySpan<string> names) =>

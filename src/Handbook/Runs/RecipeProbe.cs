@@ -117,13 +117,16 @@ public sealed class RecipeProbe
             && !told.Contains(problem.Key)))
             report.Found(key, problem.What, problem.Why, problem.Fix);
         foreach (var (key, what, places) in _absent.Where(absent => !told.Contains(absent.Key)))
+        {
+            var meant = HubCache.NameIn(what) ?? Nearby(what);
             report.Found(key, $"{key.Split('.')[0]}: {what} is not on this machine; looked for\n    {string.Join("\n    ", places)}",
                 HubCache.IsOffline && HubCache.IsName(what) && DataFile.FormatOf(what) is null
                     ? "HF_HUB_OFFLINE keeps to what is on this machine" : null,
-                $"{(Nearby(what) is { } meant ? $"did you mean {meant}? Otherwise " : "")}correct the path, or fetch it"
+                $"{(meant is null ? "" : $"did you mean {meant}? Otherwise ")}correct the path, or fetch it"
                     + (key.StartsWith("data", StringComparison.Ordinal) ? " (HANDBOOK_DATA names a folder that holds data sets)"
                         : " with `handbook download` (HANDBOOK_MODELS names a folder that holds models)")
                     + "; `handbook validate RECIPE --keys-only` looks at the keys alone");
+        }
     }
 
     /// <summary>Adds to the messages of a recipe why a run of it could not begin, and everything else that would stop it.</summary>
@@ -220,8 +223,9 @@ public sealed class RecipeProbe
             NoteAbsent("chat_template_path", template, RowPlan.TemplatePlaces(_recipe));
             return;
         }
-        if (_recipe.Model.ModelNameOrPath is null || !IsThere(_recipe.Model.TokenizerPath()) || !_rowsAreSure)
-            return;
+        if (_recipe.Model.ModelNameOrPath is null || !IsThere(_recipe.Model.TokenizerPath()) || !_rowsAreSure
+            || _recipe.Model.TokenizerNameOrPath is null && File.Exists(_recipe.Model.ModelNameOrPath))
+            return;     // of a file in a model's place has been told
         var tokenizer = RowPlan.LoadTokenizer(_recipe);
         if (tokenizer.ChatTemplates.Count > 0)
             Try(_recipe.Data.ChatTemplatePath is null ? "" : "chat_template_path",

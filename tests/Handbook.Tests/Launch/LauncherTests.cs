@@ -211,6 +211,13 @@ public sealed class LauncherTests : IDisposable
         Assert.Contains(named, Assert.Throws<InputException>(() => AccelerateFile.Read(Write(text), new()).Shared()).Message);
 
     [Theory]
+    [InlineData("num_processes: 2\nnope: 1", 2)]
+    [InlineData("num_machines: 1\ndeepspeed_config:\n  zero_stage: 9", 3)]
+    [InlineData("num_processes: many", 1)]
+    public void What_is_wrong_in_a_file_has_its_line(string text, int line) => Assert.Contains($"config.yaml:{line}: ",
+        Assert.Throws<InputException>(() => AccelerateFile.Read(Write(text), new())).Message);
+
+    [Theory]
     [InlineData("deepspeed_config: {zero_stage: 1, offload_optimizer_device: nvme}", "--zero_stage=1 --offload_optimizer=nvme")]
     [InlineData("fsdp_config: {fsdp_sharding_strategy: SHARD_GRAD_OP}", "--zero_stage=2")]
     [InlineData("fsdp_config: {fsdp_version: 2, fsdp_reshard_after_forward: false}", "--zero_stage=2")]

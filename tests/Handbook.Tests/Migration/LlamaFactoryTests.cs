@@ -1,6 +1,7 @@
 using Handbook.Base;
 using Handbook.Training;
 using Handbook.Training.Methods;
+using Handbook.Training.Plans;
 
 namespace Handbook.Tests.Migration;
 
@@ -118,8 +119,20 @@ public sealed class LlamaFactoryTests
                 break;
             case "cpt":
                 Assert.Equal("body", set.ColumnMapping!["text"]);
+                Assert.Equal((true, PackingStrategy.Wrapped), (recipe.Data.Packing, recipe.Data.PackingStrategy));
                 break;
         }
+    }
+
+    [Theory]
+    [InlineData("packing: false", false)]
+    [InlineData("packing: true", true)]
+    public void Texts_are_joined_to_blocks_unless_it_is_turned_off(string line, bool isPacked)
+    {
+        using var file = new MigrationFile("c.yaml", $"model_name_or_path: m\nfinetuning_type: full\nstage: pt\ndataset: wiki\n"
+            + $"overwrite_output_dir: true\n{line}\n").Migrate();
+        Assert.Equal(isPacked, file.Recipe.Data.Packing);
+        Assert.Contains("`fresh: true` starts anew", file.Left(5));
     }
 
     [Theory]

@@ -52,6 +52,21 @@ public sealed class RecipeDiagnosticsTests
         "r.yaml:4:1: error: colour is not a key of a recipe", "fix: `handbook explain` lists every key");
 
     [Fact]
+    public void Digits_behind_a_zero_are_two_numbers() => Check(RecipeFile.Good + "seed: 0100\n", """
+        r.yaml:4:7: error: seed is 0100, which YAML 1.1 reads as 64 and YAML 1.2 as 100
+            4 | seed: 0100
+              |       ^^^^
+          fix: write 100 or 64, as it is meant
+        1 problem found; nothing was started.
+
+        """);
+
+    [Fact]
+    public void A_text_in_braces_that_is_no_map_says_what_is_wrong_with_it() => Has(RecipeFile.Good + "lr_scheduler_kwargs: '{\"a\": 1'\n",
+        "r.yaml:4:22: error: lr_scheduler_kwargs is \"{\"a\": 1\", a text that is no map: this is not YAML: ",
+        "  fix: write {name: value}, without quotes around it");
+
+    [Fact]
     public void A_key_given_twice_names_the_first_line() => Check(RecipeFile.Good + "seed: 1\nseed: 2\n", """
         r.yaml:5:1: error: seed is given twice, first in line 4
             5 | seed: 2

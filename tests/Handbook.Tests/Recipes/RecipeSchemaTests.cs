@@ -52,8 +52,34 @@ public sealed partial class RecipeSchemaTests
     [InlineData("loss_type: sigmiod", "/loss_type")]
     [InlineData("use_vllm: true", "/use_vllm")]
     [InlineData("save_steps: -5", "/save_steps")]
+    [InlineData("seed: -1", "/seed")]
+    [InlineData("max_length: 1", "/max_length")]
+    [InlineData("per_device_train_batch_size: 0", "/per_device_train_batch_size")]
+    [InlineData("learning_rate: -1.0e-5", "/learning_rate")]
+    [InlineData("warmup_ratio: 1.5", "/warmup_ratio")]
+    [InlineData("adam_beta1: 1", "/adam_beta1")]
+    [InlineData("lora_r: 0", "/lora_r")]
+    [InlineData("lora_dropout: 1.5", "/lora_dropout")]
+    [InlineData("save_total_limit: 0", "/save_total_limit")]
+    [InlineData("dataset_mixer: {a: -0.3}", "/dataset_mixer/a")]
+    [InlineData("dataset_mixture: {datasets: [{id: a, weight: -1}]}", "/dataset_mixture/datasets/0/weight")]
+    [InlineData("dataset_mixture: {datasets: [{split: train}]}", "/dataset_mixture/datasets/0")]
     public void A_wrong_recipe_fails_where_it_is_wrong(string line, string place) =>
         Assert.Contains(place, Problems(s_all, $"model_name_or_path: m\ndataset_name: d\n{line}\n"));
+
+    [Theory] // what lies on a bound, and what YAML 1.1 takes for a text
+    [InlineData("seed: 0")]
+    [InlineData("max_length: 2")]
+    [InlineData("warmup_ratio: 1.0")]
+    [InlineData("adam_beta1: 0.0")]
+    [InlineData("max_steps: -1")]
+    [InlineData("lora_dropout: 0.0")]
+    [InlineData("save_total_limit: null")]
+    [InlineData("learning_rate: '5e-7'")]
+    [InlineData("max_grad_norm: 0")]
+    [InlineData("max_steps: 10\nnum_train_epochs: 0")]
+    public void A_value_at_its_bound_passes(string line) =>
+        Assert.Empty(Problems(s_all, $"model_name_or_path: m\ndataset_name: d\n{line}\n"));
 
     [Fact]
     public void A_key_of_another_method_fails_in_a_method_s_own_schema()
