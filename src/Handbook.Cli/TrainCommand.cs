@@ -56,11 +56,12 @@ internal static class TrainCommand
         }
         foreach (var (name, value) in recipe.Training.Env ?? new Dictionary<string, string>())
             Environment.SetEnvironmentVariable(name, value);
+        var least = Talk.Least(recipe.Training.LogLevel);
         var live = new LiveLine(terminal: recipe.Training.DisableTqdm == true ? false : null);
         if (place is not { WorldSize: > 1 })
         {
-            Console.Error.Write(diagnostics.ToString());        // notes: what has no effect here
-            var observer = new ConsoleObserver(live);
+            Console.Error.Write(Talk.Messages(diagnostics, least));       // notes: what has no effect here
+            var observer = new ConsoleObserver(live) { Least = least };
             try
             {
                 return Code(Run(recipe, observer, Workers.Alone, cancel));
@@ -72,7 +73,7 @@ internal static class TrainCommand
             }
         }
         if (place.Rank == 0)
-            Console.Error.Write(diagnostics.ToString());
+            Console.Error.Write(Talk.Messages(diagnostics, least));
         try
         {
             Workers.RequireGroups(place.WorldSize, recipe.Training.ContextParallelSize);      // before anyone waits for the others
@@ -102,7 +103,7 @@ internal static class TrainCommand
     private static int RunAsRank(Rendezvous place, Recipe recipe, LiveLine live, Diagnostics diagnostics, CancellationToken cancel)
     {
         using var job = Join(place, cancel);
-        var console = place.Rank == 0 ? new ConsoleObserver(live) : null;
+        var console = place.Rank == 0 ? new ConsoleObserver(live) { Least = Talk.Least(recipe.Training.LogLevel) } : null;
         try
         {
             IRunObserver observer = console ?? RunObservers.None;

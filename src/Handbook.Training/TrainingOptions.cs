@@ -243,6 +243,10 @@ public sealed record TrainingOptions
     /// <summary>Hide the progress line; null shows it on a terminal.</summary>
     public bool? DisableTqdm { get; init; }
 
+    /// <summary>What is told beside steps and results: <c>info</c> everything, <c>warning</c> no notes, <c>error</c> no warnings
+    /// either; <c>passive</c> takes <c>ACCELERATE_LOG_LEVEL</c> or <c>TRANSFORMERS_VERBOSITY</c> where one is set, else <c>info</c>.</summary>
+    public LogLevel LogLevel { get; init; }
+
     /// <summary>Label of the run in logs; null takes <c>output_dir</c>.</summary>
     public string? RunName { get; init; }
 
@@ -317,6 +321,23 @@ public enum SamplingStrategy
     [Spelled("sequential")] Sequential,
     /// <summary>Shuffled, but rows of about one length stand together.</summary>
     [Spelled("group_by_length")] GroupByLength,
+}
+
+/// <summary>How much is told while a run goes on.</summary>
+public enum LogLevel
+{
+    /// <summary>What the environment says, else everything.</summary>
+    [Spelled("passive")] Passive,
+    /// <summary>Everything.</summary>
+    [Spelled("debug", "detail")] Debug,
+    /// <summary>Everything.</summary>
+    [Spelled("info")] Info,
+    /// <summary>Warnings and errors, no notes.</summary>
+    [Spelled("warning")] Warning,
+    /// <summary>Errors.</summary>
+    [Spelled("error")] Error,
+    /// <summary>Errors.</summary>
+    [Spelled("critical")] Critical,
 }
 
 /// <summary>When a checkpoint is saved.</summary>

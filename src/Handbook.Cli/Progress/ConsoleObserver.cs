@@ -1,4 +1,5 @@
 using System.Globalization;
+using Handbook.Base;
 using Handbook.Base.Progress;
 using Handbook.Runs;
 using Handbook.Training.Metrics;
@@ -16,10 +17,17 @@ internal sealed class ConsoleObserver(LiveLine? line = null) : IRejectionObserve
     private readonly LiveLine _line = line ?? new LiveLine();
     private TrainingProgress? _training;
 
+    /// <summary>The least that is told beside steps and results.</summary>
+    public Severity Least { get; init; }
+
     /// <summary>Whether the run has begun to write to its folder.</summary>
     public bool HasEntered { get; private set; }
 
-    public void Said(string text) => _line.Print(text);
+    public void Said(string text)
+    {
+        if (Talk.Of(text) >= Least)
+            _line.Print(text);
+    }
 
     public void Entered(string folder) => HasEntered = true;
 
@@ -29,13 +37,14 @@ internal sealed class ConsoleObserver(LiveLine? line = null) : IRejectionObserve
     public void Started(TrainingOutline outline)
     {
         _training = new TrainingProgress(outline, _line);
-        _training.Start();
+        if (Least == Severity.Note)
+            _training.Start();
     }
 
     public void Stepped(StepReport report) => _training?.Step(report);
 
     public void Evaluated(int steps, double epoch, MetricSet metrics) =>
-        Said($"step {steps}: {string.Join(", ", s_shown.Where(name => metrics.Number(name) is not null).Select(name => $"{name} {metrics.Number(name):f4}"))}");
+        _line.Print($"step {steps}: {string.Join(", ", s_shown.Where(name => metrics.Number(name) is not null).Select(name => $"{name} {metrics.Number(name):f4}"))}");
 
     public void Saved(string checkpoint) => Said($"saved {Path.GetFileName(checkpoint)}");
 

@@ -135,7 +135,7 @@ public sealed record DataOptions
                 Datasets = [.. DatasetMixer.Select((entry, i) => new DatasetSpec
                 {
                     Id = entry.Key,
-                    Config = DatasetConfigs?.ElementAtOrDefault(i),
+                    Config = DatasetConfigs?.ElementAtOrDefault(i) is { Length: > 0 } config ? config : null,
                     Weight = entry.Value,
                     ColumnMapping = ColumnMapping,
                     Encoding = DatasetEncoding,

@@ -93,7 +93,6 @@ internal static class OtherKeys
         NoEffect<int>("past_index", "the models here keep no such memory", -1),
         NoEffect<string>("mp_parameters", Whole, ""),
         NoEffect<object>("debug", "every message is shown", ""),
-        NoEffect<string>("log_level", "every message is shown; disable_tqdm: true hides the progress line", "passive"),
         NoEffect<bool>("logging_nan_inf_filter", "a loss that is not a number stops the run before it spoils the weights", true),
         NoEffect<int>("_n_gpu", "training runs on the CPU", -1));
 

@@ -163,8 +163,11 @@ internal sealed class RecipeBinder(Diagnostics report)
                 value = scalar.Quoted || scalar.Span.Source is not null ? new[] { scalar.Text }
                     : scalar.Text.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
                 return true;
+            case ListNode list when key != "dataset_configs" && list.Items.FirstOrDefault(item => item is ScalarNode { IsNull: true }) is { } none:
+                return Fail(none, key, "has an empty entry", "remove it, or write a text");
             case ListNode list when list.Items.All(item => item is ScalarNode):
-                value = list.Items.Select(item => ((ScalarNode)item).Text).ToArray();
+                // a data set without configurations has an empty one
+                value = list.Items.Select(item => item is ScalarNode { IsNull: false } scalar ? scalar.Text : "").ToArray();
                 return true;
             default:
                 return Fail(node, key, $"is {Kind(node)}, not a list of texts", "write [first, second]");

@@ -26,7 +26,7 @@ internal static class ResumeRules
         "zero_stage", "offload_optimizer", "ds3_gather_for_generation",
         "do_eval", "eval_strategy", "eval_steps", "eval_delay", "eval_on_start",
         "save_strategy", "save_steps", "save_total_limit", "save_only_model", "load_best_model_at_end",
-        "logging_strategy", "logging_steps", "logging_first_step", "logging_dir", "report_to", "disable_tqdm", "run_name",
+        "logging_strategy", "logging_steps", "logging_first_step", "logging_dir", "report_to", "disable_tqdm", "log_level", "run_name",
         "wandb_project", "wandb_entity", "wandb_run_group",
         "push_to_hub", "hub_model_id", "push_to_hub_organization", "hub_strategy", "hub_token", "hub_private_repo", "hub_always_push",
         "hub_model_revision",

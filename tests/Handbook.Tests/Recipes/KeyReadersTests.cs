@@ -32,7 +32,7 @@ public sealed class KeyReadersTests : IDisposable
             "setup_chat_format", "new_special_tokens", "resize_to_multiple_of",
         "eos_token", "pad_token", "max_tokens", "dataset_num_proc", "max_bad_rows", "bf16", "gradient_checkpointing", "max_grad_norm",
         "neftune_noise_alpha", "label_smoothing_factor", "router_aux_loss_coef",
-        "save_only_model", "load_best_model_at_end", "disable_tqdm", "run_name", "report_to", "eval_on_start", "do_eval",
+        "save_only_model", "load_best_model_at_end", "disable_tqdm", "log_level", "run_name", "report_to", "eval_on_start", "do_eval",
         "dataset_encoding", "sample_by",        // of text files
     ];
 

@@ -10,6 +10,15 @@ namespace Handbook.Tests.Recipes;
 public sealed class RecipeTests
 {
     [Fact]
+    public void A_data_set_without_configurations_has_an_empty_place_among_those_of_others()
+    {
+        const string recipe = "model_name_or_path: m\ndataset_mixer: {a: 1.0, b: 1.0}\ndataset_configs: [null, en]\n";
+        Assert.Equal([null, "en"], RecipeFile.Load(recipe).Mixture.Datasets.Select(set => set.Config));
+        Assert.Equal([null, "en"], RecipeFile.Load(RecipeFile.Load(recipe).ToYaml()).Mixture.Datasets.Select(set => set.Config));
+        Assert.Contains("error: report_to has an empty entry", RecipeFile.Said(RecipeFile.Good + "report_to: [~, csv]\n"));
+    }
+
+    [Fact]
     public void A_recipe_of_the_older_handbook_loads_unchanged()
     {
         var recipe = RecipeFile.Load("""
