@@ -95,7 +95,7 @@ internal sealed class PlanReport
     private static void Advise(TextWriter output, IReadOnlyList<FitAdvice> advice)
     {
         output.WriteLine();
-        output.WriteLine(advice.Count == 0 ? "it does not fit, and no key would make it" : "it does not fit; with these keys it would:");
+        output.WriteLine(advice.Count == 0 ? "it does not fit, and no key would make it: take more processes (--world, zero_stage: 3), or a larger device" : "it does not fit; with these keys it would:");
         if (advice.Count > 0)
             Table(output, [["memory", "keys", "time", ""], .. advice.Select(one => (string[])[Size.Of(one.Memory), string.Join(' ', one.Overrides),
                 Invariant($"x{one.Time:0.00}"), one.Changes])]);

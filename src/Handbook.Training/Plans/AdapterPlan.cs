@@ -1,4 +1,5 @@
 using Handbook.Base;
+using Handbook.Base.Files;
 using Handbook.Models;
 using Handbook.Models.Adapters;
 using Handbook.Training.Methods;
@@ -17,8 +18,26 @@ internal static class AdapterPlan
 
     /// <summary>The model that a run begins with, with the tables of the adapter that it goes on from.</summary>
     /// <exception cref="InputException">It is not there.</exception>
-    public static ModelSource Source(MethodOptions run) => Grown(run, ModelSource.Find(run.Model.ModelNameOrPath!, "model_name_or_path")
+    public static ModelSource Source(MethodOptions run) => Grown(run, Named(run.Model)
         .ToGoOnWith(run.Adapter is { UsePeft: true, AdapterNameOrPath: { } named } ? Adapter(named) : null));
+
+    /// <summary>The model that a recipe names, over the model below its adapters that the recipe means.</summary>
+    /// <exception cref="InputException">It is not there, or its adapters lie on another revision than the recipe says.</exception>
+    public static ModelSource Named(ModelOptions keys)
+    {
+        var source = ModelSource.Find(keys.ModelNameOrPath!, "model_name_or_path");
+        if (keys.BaseModelRevision is not { Length: > 0 } wanted || source.Adapters.Count == 0)
+            return source;
+        var file = Path.Combine(source.Adapters[0], AdapterConfigFile.Name);
+        if (AdapterConfigFile.Read(source.Adapters[0]).BaseModel is not { } based || ModelFolder.IsLocal(based))
+            return source;      // a folder has no revisions
+        var (name, said) = HubCache.Split(based);
+        return (said ?? HubCache.Main) == wanted ? source : throw new InputException(
+            $"base_model_revision is {wanted}, but {keys.ModelNameOrPath} is an adapter of {name} at {said ?? HubCache.Main}",
+            why: "an adapter fits the weights that it was trained on, and its own config says which these are",
+            fix: $"remove the key; or, if it was trained at {wanted}, write \"revision\": \"{wanted}\" into {file}")
+            { Key = "base_model_revision" };
+    }
 
     /// <summary>A model with rows for the tokens that a recipe adds.</summary>
     public static ModelSource Grown(MethodOptions run, ModelSource source) =>

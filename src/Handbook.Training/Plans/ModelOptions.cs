@@ -18,6 +18,11 @@ public sealed record ModelOptions
     /// <c>owner/name@revision</c>.</summary>
     public string? ModelRevision { get; init; }
 
+    /// <summary>The branch, tag or commit of the hub's model below an adapter that <c>model_name_or_path</c> names. The adapter's own config
+    /// says it too, and another one there stops the run: an adapter fits the weights that it was trained on. null takes what the adapter
+    /// says.</summary>
+    public string? BaseModelRevision { get; init; }
+
     /// <summary>The folder (or <c>tokenizer.json</c>) of the tokenizer; null takes the model's own.</summary>
     public string? TokenizerNameOrPath { get; init; }
 
@@ -60,6 +65,9 @@ public sealed record ModelOptions
         else if (ModelRevision is { Length: > 0 } named && ModelNameOrPath is { } at && HubCache.Split(at).Revision is { } behind
             && behind != named)
             report.Error("model_revision", $"is {named}, and model_name_or_path names another one, {behind}", fix: "remove one of the two");
+        if (BaseModelRevision is { Length: > 0 } below && !HubCache.IsRevision(below))
+            report.Error("base_model_revision", $"is \"{below}\", which is no revision", "it is a branch, a tag, a commit, or refs/pr/N",
+                "for example base_model_revision: main");
         if (string.IsNullOrWhiteSpace(ModelNameOrPath))
             report.Error("model_name_or_path", "is missing",
                 why: "training starts from a model: a folder with config.json, weights and tokenizer.json",

@@ -20,7 +20,6 @@ internal static class OtherKeys
     ];
 
     private static IEnumerable<RecipeKey> Model() => Group("Model and tokenizer",
-        NoEffect<string>("base_model_revision", "an adapter's own config says which model it lies on, and its revision"),
         NoEffect<string>("model_code_revision", "no code of a model is ever run"),
         NoEffect<bool>("trust_remote_code", "no code of a model is ever run", false),
         NoEffect<string>("attn_implementation", "attention is always fused and exact; no setting changes the result"),

@@ -1,6 +1,7 @@
 using Handbook.Base;
 using Handbook.Base.Files;
 using Handbook.Base.Keys;
+using Handbook.Models;
 using Handbook.Training.Methods.Dpo;
 using Handbook.Training.Plans;
 
@@ -54,6 +55,9 @@ internal static class RecipeNotes
             }
             && !recipe.Model.IsElsewhere())
             report.Note(revision.KeySpan, $"model_revision has no effect here: {named} is a folder on this machine");
+        if (entries["base_model_revision"] is { } below && recipe.Model is { BaseModelRevision: { Length: > 0 }, ModelNameOrPath: { } model }
+            && ModelFolder.TryFind(model) is { } folder && !ModelFolder.IsAdapter(folder))
+            report.Note(below.KeySpan, $"base_model_revision has no effect here: {model} is no adapter");
         if (recipe.Data.Packing && recipe.Data.MaxLength is { } block
             && recipe.Data.MaxTokens is { } bin && bin < block)
             report.Warning("max_tokens", $"is {bin}, less than one block of max_length {block}",

@@ -205,7 +205,7 @@ public sealed class RecipeProbe
     }
 
     /// <summary>The model that the run begins with, without the adapter that it goes on with where that is absent.</summary>
-    private ModelSource Model() => !_rowsAreSure ? ModelSource.Find(_recipe.Model.ModelNameOrPath!, "model_name_or_path")
+    private ModelSource Model() => !_rowsAreSure ? AdapterPlan.Named(_recipe.Model)
         : AdapterPlan.Source(WithoutAbsentAdapter());
 
     private Recipe WithoutAbsentAdapter() => IsThere(_recipe.Adapter.AdapterNameOrPath) ? _recipe

@@ -166,7 +166,7 @@ public sealed class RejectionRun
     {
         if (_recipe.Rejection.SamplesElsewhere && _recipe.Rejection.Trains() is null)
             return;     // this model is not asked
-        var source = ModelSource.Find(_recipe.Model.ModelNameOrPath!, "model_name_or_path");
+        var source = AdapterPlan.Named(_recipe.Model);
         TrainingPlan.WithHead(source.Config(), _recipe.Definition, source.Top);
     }
 
@@ -222,7 +222,7 @@ public sealed class RejectionRun
             return (set.Prompts, set.Dropped);
         var dropped = new SortedDictionary<string, int>(set.Dropped.ToDictionary(), StringComparer.Ordinal);
         var kept = new List<Prompt>();
-        var source = ModelSource.Find(_recipe.Model.ModelNameOrPath!, "model_name_or_path");
+        var source = AdapterPlan.Named(_recipe.Model);
         var config = source.Config().Decoder;
         var encoder = new PromptEncoder(source.Top, _tokenizer,
             GenerationDefaults.Load(source.Having(GenerationDefaults.FileName), config));

@@ -188,11 +188,19 @@ public sealed class HubRunTests : IDisposable
         Assert.Contains($"org/model@it-SFT ({model.Refs["it-SFT"][..8]})", _at.Succeed("verify", "out").Output);
         Assert.Contains("note: model_revision has no effect here: model is a folder on this machine",
             _at.Handbook("validate", "r.yaml", "--model_revision=v1").Error);
+        Assert.Contains("note: base_model_revision has no effect here: model is no adapter",
+            _at.Handbook("validate", "r.yaml", "--base_model_revision=v1").Error);
         // An adapter remembers it as PEFT does.
         _at.Succeed("sft", "hub.yaml", "--model_revision=it-SFT", "--use_peft", "--output_dir=lora");
         var config = System.Text.Json.Nodes.JsonNode.Parse(_at.Run.Read("lora/adapter_config.json"))!;
         Assert.Equal(("org/model", "it-SFT"), ((string)config["base_model_name_or_path"]!, (string)config["revision"]!));
         _at.Succeed("merge", "lora", "--out", "merged");
+        // Whoever trains over it may say so once more; another revision is not the model that it was trained on.
+        string[] over = ["validate", "hub.yaml", "--model_name_or_path=lora", "--use_peft", "--output_dir=over"];
+        Assert.DoesNotContain("base_model_revision", _at.Succeed([.. over, "--base_model_revision=it-SFT"]).Error);
+        _at.Run.Refused(_at.Handbook([.. over, "--base_model_revision=main"]),
+            "base_model_revision is main, but lora is an adapter of org/model at it-SFT", "write \"revision\": \"main\" into ");
+        _at.Run.Refused(_at.Handbook([.. over, "--base_model_revision=a..b"]), "base_model_revision is \"a..b\", which is no revision");
         // The recipe that a run leaves behind is the run again.
         _at.Succeed("sft", "out/recipe.yaml", "--output_dir=again");
         Assert.Equal(File.ReadAllBytes(_at.Run.At("out", "model.safetensors")), File.ReadAllBytes(_at.Run.At("again",

@@ -93,7 +93,7 @@ public sealed class RecipeWriterTests
             "adapter_name_or_path" or "load_in_4bit" or "load_in_8bit" => null,
             "torch_dtype" => "bfloat16",
             "model_revision" => null,       // the name of the model may have another one behind it
-            "hub_model_revision" => "v1.0",
+            "hub_model_revision" or "base_model_revision" => "v1.0",
             "hub_model_id" or "push_to_hub_organization" => "name",
             "hub_token" => null,         // it is not written
             "zero_stage" => "0",         // others go with some optimisers alone
