@@ -71,8 +71,7 @@ internal static class GenerateCommand
         // Every tensor lives on the worker's thread; this one stays free to hear Ctrl-C.
         command.SetAction((args, cancel) => Task.Run(() =>
         {
-            var read = Prompts(args.GetValue(prompt) ?? [], args.GetValue(prompts), args.GetRequiredValue(split), args.GetValue(expect),
-                [.. command.Options.Select(option => option.Name)]);
+            var read = Prompts(args.GetValue(prompt) ?? [], args.GetValue(prompts), args.GetRequiredValue(split), args.GetValue(expect));
             OutputFile.MustNotReplace("--output", args.GetValue(output), read.Files, "with the prompts");
             foreach (var remark in read.Remarks)
                 Console.Error.WriteLine(remark);
@@ -99,13 +98,8 @@ internal static class GenerateCommand
         return command;
     }
 
-    private static PromptFile Prompts(string[] words, string? file, string split, string? expect, IReadOnlyList<string> options)
+    private static PromptFile Prompts(string[] words, string? file, string split, string? expect)
     {
-        // The parser takes unknown options for prompts; nobody asks a model "--max_new_tokens".
-        if (Array.Find(words, word => word.StartsWith("--", StringComparison.Ordinal) && !word.Any(char.IsWhiteSpace)) is { } unknown)
-            throw new InputException($"{unknown} is not an option of generate",
-                fix: Spelling.Nearest(unknown.Split('=')[0].Replace('_', '-'), options) is { } nearest ? $"did you mean {nearest}?"
-                    : "`handbook generate --help` lists them; a prompt that begins so goes into a file, with --prompts FILE");
         if (file is not null)
             return words.Length == 0 ? PromptFile.Read(HubWords.Rows(new() { Id = file, Split = split }).Id, expect, split)
                 : throw new InputException($"both a prompt and --prompts {file} are given", fix: "leave one of them out");

@@ -29,7 +29,7 @@ internal static partial class StrayOptions
         var near = Spelling.Nearest(stray, known.Where(name => name.StartsWith("--", StringComparison.Ordinal)));
         return new($"{stray} is no option of `{path}`",
             fix: $"{(near is null ? "" : $"did you mean {near}? ")}`{path} --help` lists them; a value that begins with -- is written "
-                + "behind its option and =");
+                + "behind its option and =, or behind a lone --");
     }
 
     /// <summary>Lets every command below one take <c>--out</c> and <c>--output</c> for the same.</summary>

@@ -17,6 +17,7 @@ internal sealed class ModelWeights : IStoredWeights, IDisposable
     private readonly Dictionary<string, string> _names = [];
     private readonly long? _headSeed;
     private readonly IReadOnlyList<string> _configNotes;
+    private readonly string? _lacking;      // sizes that the config leaves out
     private readonly string? _whole;        // the model whose text model this is; null for a model by itself
     private readonly IReadOnlyDictionary<string, QuantisedTensor> _codes;
     private readonly List<WeightFiles> _others = [];
@@ -40,7 +41,7 @@ internal sealed class ModelWeights : IStoredWeights, IDisposable
         _headSeed = headSeed;
         Config = config.Decoder;
         Family = config.Family;
-        (_whole, _configNotes) = (config.PartOf, [.. UnreadKeys.Note(files.Path, config)]);
+        (_whole, _configNotes, _lacking) = (config.PartOf, [.. UnreadKeys.Note(files.Path, config)], UnreadKeys.Lacking(config));
         Parameters = parameters;
         _specs = parameters.ToDictionary(p => p.Name);
     }
@@ -339,12 +340,13 @@ internal sealed class ModelWeights : IStoredWeights, IDisposable
                 misshapen.Add($"{FileOf(name)}: tensor \"{name}\" holds {info.DType}, but weights must be floats");
         }
         if (missing.Count > 0)
-            throw new InputException($"{_files.Path}: lacks {missing.Count} of the model's tensors: {Some(missing, ", ")}",
+            throw new InputException($"{_files.Path}: lacks {missing.Count} of the model's tensors: {Some(missing, ", ")}", _lacking,
                 fix: missing is [var only] && only == Family.HeadName
                     ? "if the head is the embedding itself, set tie_word_embeddings to true in config.json"
                     : "check that config.json and the weights belong to the same model");
         if (misshapen.Count > 0)
-            throw new InputException(Some(misshapen, "\n"), fix: "check that config.json and the weights belong to the same model");
+            throw new InputException(Some(misshapen, "\n"), _lacking, _lacking is null
+                ? "check that config.json and the weights belong to the same model" : "write into config.json what it lacks, as the weights have it");
         var used = _names.Values.SelectMany(name => CodesOf(name) is { } codes ? codes.Names : [name]).ToHashSet();
         Unused = [.. _files.Names.Where(name =>
             !used.Contains(name) && !IsReplaced(name) && !Family.IsBuffer(name) && !IsCopyOfEmbedding(name)

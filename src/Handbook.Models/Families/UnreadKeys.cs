@@ -98,12 +98,16 @@ internal static class UnreadKeys
         return unknown;
     }
 
+    /// <summary>Says of sizes that are not there what was taken; null where all are there.</summary>
+    public static string? Lacking(PublishedConfig config) => config.Assumed.Count == 0 ? null
+        : $"config.json lacks {string.Join(", ", config.Assumed.Select(size => size.Key))}: taken as "
+            + $"{string.Join(", ", config.Assumed.Select(size => size.Value))}, as the class of {config.Family.ModelType} has it";
+
     /// <summary>Says of keys that are not known that they change nothing, and of sizes that are not there what was taken.</summary>
     public static IEnumerable<string> Note(string path, PublishedConfig config)
     {
-        if (config.Assumed.Count > 0)
-            yield return $"{path}: config.json lacks {string.Join(", ", config.Assumed.Select(size => size.Key))}: taken as "
-                + $"{string.Join(", ", config.Assumed.Select(size => size.Value))}, as the class of {config.Family.ModelType} has it";
+        if (Lacking(config) is { } lacking)
+            yield return $"{path}: {lacking}";
         if (config.Unknown is [_, ..] unknown)
             yield return $"{path}: config.json has {string.Join(", ", unknown.Take(8))}{(unknown.Count > 8 ? ", …" : "")}, which is not "
                 + "known here and changes nothing";
