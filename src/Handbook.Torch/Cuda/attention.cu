@@ -39,6 +39,8 @@ __device__ __forceinline__ float score(const Shape& shape, float product, float 
   const float s = fmaf(lean, (float)distance, product * shape.scale);
   return shape.cap > 0 ? shape.cap * tanhf(s / shape.cap) : s;
 }
+/// How a capped score changes with what it was before.
+__device__ __forceinline__ float bend(float cap, float s) { return cap > 0 ? 1 - s / cap * (s / cap) : 1.0f; }
 __device__ __forceinline__ float group_sum(float v) {
   for (int d = 1; d < GROUP; d *= 2) v += __shfl_xor_sync(ALL, v, d);
   return v;
@@ -46,6 +48,36 @@ __device__ __forceinline__ float group_sum(float v) {
 __device__ __forceinline__ float group_max(float v) {
   for (int d = 1; d < GROUP; d *= 2) v = fmaxf(v, __shfl_xor_sync(ALL, v, d));
   return v;
+}
+
+// What a thread sums up: of the two rows of its group every eighth column, from its own place among the eight threads on.
+
+__device__ __forceinline__ void clear(float (&sums)[2][MOST_COLUMNS]) {
+#pragma unroll
+  for (int c = 0; c < MOST_COLUMNS; ++c) sums[0][c] = sums[1][c] = 0;
+}
+/// Adds the rows of a tile, [many, width], with the weights that the group's rows give them, [ROWS][ROWS + 1].
+__device__ __forceinline__ void add_weighted(const float* weights, const T* tile, int many, int width, float (&sums)[2][MOST_COLUMNS]) {
+  const int group = threadIdx.x / GROUP, member = threadIdx.x % GROUP;
+#pragma unroll 1
+  for (int row = 0; row < many; ++row) {
+    const float p0 = weights[group * (ROWS + 1) + row], p1 = weights[(group + 16) * (ROWS + 1) + row];
+#pragma unroll
+    for (int c = 0; c < MOST_COLUMNS; ++c) {
+      const int e = member + GROUP * c;
+      if (e < width) {
+        const float v = to_float(tile[row * width + e]);
+        sums[0][c] = fmaf(p0, v, sums[0][c]);
+        sums[1][c] = fmaf(p1, v, sums[1][c]);
+      }
+    }
+  }
+}
+__device__ __forceinline__ void store_sums(const float (&sums)[MOST_COLUMNS], float factor, T* to, int width) {
+  const int member = threadIdx.x % GROUP;
+#pragma unroll
+  for (int c = 0; c < MOST_COLUMNS; ++c)
+    if (member + GROUP * c < width) set(to[member + GROUP * c], sums[c] * factor);
 }
 
 /// Block (x, y): block x of queries, head y. lse: [heads, tokens], null where not wanted. Shared: queries, keys or values, weights.
@@ -62,8 +94,7 @@ extern "C" __global__ void __launch_bounds__(128)
   float* weights = (float*)(other + ROWS * (size > value_size ? size : value_size));  // [ROWS][ROWS + 1]
   const float lean = slopes ? slopes[head] : 0.0f, lowest = -__uint_as_float(INFINITY_BITS);
   float sums[2][MOST_COLUMNS], largest[2] = {lowest, lowest}, total[2] = {0, 0};
-#pragma unroll
-  for (int c = 0; c < MOST_COLUMNS; ++c) sums[0][c] = sums[1][c] = 0;
+  clear(sums);
   fetch(queries + head * size, query_stride, block[0], count, size, q);
   for (int entry = block[3]; entry < block[3] + block[4]; ++entry) {
     const int* list = lists + (i64)entry * 3;
@@ -101,19 +132,7 @@ extern "C" __global__ void __launch_bounds__(128)
       __syncthreads();  // the keys have been read
       fetch(values + key_head * value_size, key_stride, list[0] + first, many, value_size, other);
       __syncthreads();
-#pragma unroll 1
-      for (int key = 0; key < many; ++key) {
-        const float p0 = weights[group * (ROWS + 1) + key], p1 = weights[(group + 16) * (ROWS + 1) + key];
-#pragma unroll
-        for (int c = 0; c < MOST_COLUMNS; ++c) {
-          const int e = member + GROUP * c;
-          if (e < value_size) {
-            const float v = to_float(other[key * value_size + e]);
-            sums[0][c] = fmaf(p0, v, sums[0][c]);
-            sums[1][c] = fmaf(p1, v, sums[1][c]);
-          }
-        }
-      }
+      add_weighted(weights, other, many, value_size, sums);
     }
   }
 #pragma unroll
@@ -128,10 +147,7 @@ extern "C" __global__ void __launch_bounds__(128)
       largest[r] = top;
     }
     factor = total[r] == 0 ? 0.0f : factor / total[r];  // 0: it sees none of these keys
-    T* to = output + (block[0] + row) * output_stride + head * value_size;
-#pragma unroll
-    for (int c = 0; c < MOST_COLUMNS; ++c)
-      if (member + GROUP * c < value_size) set(to[member + GROUP * c], sums[r][c] * factor);
+    store_sums(sums[r], factor, output + (block[0] + row) * output_stride + head * value_size, value_size);
     if (lse && member == 0) lse[head * tokens + block[0] + row] = largest[r] + logf(total[r]);
   }
 }
@@ -166,8 +182,7 @@ extern "C" __global__ void __launch_bounds__(128, 2)
   float* weights = (float*)(v_tile + ROWS * value_size);
   const float lean = slopes ? slopes[head] : 0.0f;
   float sums[2][MOST_COLUMNS];
-#pragma unroll
-  for (int c = 0; c < MOST_COLUMNS; ++c) sums[0][c] = sums[1][c] = 0;
+  clear(sums);
   fetch(queries + head * size, query_stride, block[0], count, size, q);
   fetch(dy + head * value_size, dy_stride, block[0], count, value_size, slope);
   for (int entry = block[3]; entry < block[3] + block[4]; ++entry) {
@@ -188,35 +203,20 @@ extern "C" __global__ void __launch_bounds__(128, 2)
           float ds = 0;
           if (row < count && key < many && sees(place + row, there + key, window)) {
             const float s = score(shape, dot(q + row * size, k_tile + key * size, size), lean, there + key - place - row);
-            const float bend = cap > 0 ? 1 - s / cap * (s / cap) : 1.0f;
-            ds = expf(s - lse[at]) * (dot(slope + row * value_size, v_tile + key * value_size, value_size) - dots[at]) * bend * scale;
+            ds = expf(s - lse[at]) * (dot(slope + row * value_size, v_tile + key * value_size, value_size) - dots[at]) * bend(cap, s) *
+                 scale;
           }
           weights[row * (ROWS + 1) + key] = ds;
         }
       }
       __syncwarp();  // a row's weights are its own group's
-#pragma unroll 1
-      for (int key = 0; key < many; ++key) {
-        const float p0 = weights[group * (ROWS + 1) + key], p1 = weights[(group + 16) * (ROWS + 1) + key];
-#pragma unroll
-        for (int c = 0; c < MOST_COLUMNS; ++c) {
-          const int e = member + GROUP * c;
-          if (e < size) {
-            const float v = to_float(k_tile[key * size + e]);
-            sums[0][c] = fmaf(p0, v, sums[0][c]);
-            sums[1][c] = fmaf(p1, v, sums[1][c]);
-          }
-        }
-      }
+      add_weighted(weights, k_tile, many, size, sums);
     }
   }
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     const int row = group + 16 * r;
-    T* to = query_gradient + (block[0] + row) * gradient_stride + head * size;
-#pragma unroll
-    for (int c = 0; c < MOST_COLUMNS; ++c)
-      if (row < count && member + GROUP * c < size) set(to[member + GROUP * c], sums[r][c]);
+    if (row < count) store_sums(sums[r], 1.0f, query_gradient + (block[0] + row) * gradient_stride + head * size, size);
   }
 }
 
@@ -237,8 +237,7 @@ extern "C" __global__ void __launch_bounds__(128, 2)
   T* slope = q + ROWS * size;
   float* weights = (float*)(slope + ROWS * value_size);
   float sums[2][MOST_COLUMNS];
-#pragma unroll
-  for (int c = 0; c < MOST_COLUMNS; ++c) sums[0][c] = sums[1][c] = 0;
+  clear(sums);
   fetch(keys + key_head * size, key_stride, block[0], count, size, k_tile);
   fetch(values + key_head * value_size, key_stride, block[0], count, value_size, v_tile);
   for (int entry = block[3]; entry < block[3] + block[4]; ++entry) {
@@ -263,37 +262,20 @@ extern "C" __global__ void __launch_bounds__(128, 2)
               const float s = score(shape, dot(q + row * size, k_tile + key * size, size), lean, place + key - there - row);
               weight = expf(s - lse[at]);
               if (!of_values)
-                weight *= (dot(slope + row * value_size, v_tile + key * value_size, value_size) - dots[at]) *
-                          (cap > 0 ? 1 - s / cap * (s / cap) : 1.0f) * scale;
+                weight *= (dot(slope + row * value_size, v_tile + key * value_size, value_size) - dots[at]) * bend(cap, s) * scale;
             }
             weights[key * (ROWS + 1) + row] = weight;
           }
         }
         __syncwarp();  // a key's weights are its own group's
-        const T* rows = of_values ? slope : q;
-#pragma unroll 1
-        for (int row = 0; row < many; ++row) {
-          const float p0 = weights[group * (ROWS + 1) + row], p1 = weights[(group + 16) * (ROWS + 1) + row];
-#pragma unroll
-          for (int c = 0; c < MOST_COLUMNS; ++c) {
-            const int e = member + GROUP * c;
-            if (e < width) {
-              const float v = to_float(rows[row * width + e]);
-              sums[0][c] = fmaf(p0, v, sums[0][c]);
-              sums[1][c] = fmaf(p1, v, sums[1][c]);
-            }
-          }
-        }
+        add_weighted(weights, of_values ? slope : q, many, width, sums);
       }
     }
   }
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     const int key = group + 16 * r;
-    T* to = gradient + (block[0] + key) * gradient_stride + key_head * width;
-#pragma unroll
-    for (int c = 0; c < MOST_COLUMNS; ++c)
-      if (key < count && member + GROUP * c < width) set(to[member + GROUP * c], sums[r][c]);
+    if (key < count) store_sums(sums[r], 1.0f, gradient + (block[0] + key) * gradient_stride + key_head * width, width);
   }
 }
 

@@ -102,6 +102,31 @@ extern "C" __global__ void quantise_int8(const T* values, i64 columns, i8* codes
   }
 }
 
+__device__ __forceinline__ float rounded(float v) {
+  T r;
+  set(r, v);
+  return to_float(r);
+}
+/// Adds what eight columns of W's row give to each row of x.
+__device__ __forceinline__ void add_products(const T* x, i64 at, int rows, i64 columns, bool whole, const float* w, float* total) {
+  float v[8];
+#pragma unroll
+  for (int row = 0; row < 8; ++row)
+    if (row < rows) {
+      load8(x + row * columns, at, columns, whole, v);
+      for (int k = 0; k < 8; ++k) total[row] = fmaf(v[k], w[k], total[row]);
+    }
+}
+/// Adds the lanes up, and the bias.
+__device__ __forceinline__ void store_products(const float* total, const float* bias, i64 out, int rows, i64 outputs, T* y) {
+#pragma unroll
+  for (int row = 0; row < 8; ++row)
+    if (row < rows) {
+      const float sum = warp_sum(total[row]);
+      if (lane_index() == 0) set(y[row * outputs + out], bias ? sum + bias[out] : sum);
+    }
+}
+
 /// y = x W^T + b for up to eight rows of x, with the values of W rounded to T first: a warp has one row of W. x: [rows, columns].
 extern "C" __global__ void four_bit_product(const T* x, const u8* codes, const float* scales, const u8* scale_codes, const float* nested,
                                             const float* book, float offset, int block, const float* bias, T* y, int rows, i64 columns,
@@ -113,30 +138,16 @@ extern "C" __global__ void four_bit_product(const T* x, const u8* codes, const f
   const i64 out = thread_index() / 32;
   if (out >= outputs) return;
   const bool whole = columns % 8 == 0 && aligned(x) && block % 8 == 0 && ((u64)codes & 3) == 0;
-  float total[8] = {0, 0, 0, 0, 0, 0, 0, 0}, w[8], v[8];
+  float total[8] = {0, 0, 0, 0, 0, 0, 0, 0}, w[8];
   for (i64 i = lane_index() * 8; i < columns; i += 32 * 8) {
     if (whole)
       eight_values(c, values, out * columns + i, w);
     else
       for (int k = 0; k < 8; ++k) w[k] = i + k < columns ? value_of(c, out * columns + i + k) : 0.0f;
-    for (int k = 0; k < 8; ++k) {
-      T rounded;
-      set(rounded, w[k]);
-      w[k] = to_float(rounded);
-    }
-#pragma unroll
-    for (int row = 0; row < 8; ++row)
-      if (row < rows) {
-        load8(x + row * columns, i, columns, whole, v);
-        for (int k = 0; k < 8; ++k) total[row] = fmaf(v[k], w[k], total[row]);
-      }
+    for (int k = 0; k < 8; ++k) w[k] = rounded(w[k]);
+    add_products(x, i, rows, columns, whole, w, total);
   }
-#pragma unroll
-  for (int row = 0; row < 8; ++row)
-    if (row < rows) {
-      const float sum = warp_sum(total[row]);
-      if (lane_index() == 0) set(y[row * outputs + out], bias ? sum + bias[out] : sum);
-    }
+  store_products(total, bias, out, rows, outputs, y);
 }
 
 /// The same of int8.
@@ -146,24 +157,10 @@ extern "C" __global__ void int8_product(const T* x, const i8* codes, const float
   if (out >= outputs) return;
   const bool whole = columns % 8 == 0 && aligned(x);
   const float scale = scales[out];
-  float total[8] = {0, 0, 0, 0, 0, 0, 0, 0}, w[8], v[8];
+  float total[8] = {0, 0, 0, 0, 0, 0, 0, 0}, w[8];
   for (i64 i = lane_index() * 8; i < columns; i += 32 * 8) {
-    for (int k = 0; k < 8; ++k) {
-      T rounded;
-      set(rounded, i + k < columns ? codes[out * columns + i + k] * scale * (1.0f / 127) : 0.0f);
-      w[k] = to_float(rounded);
-    }
-#pragma unroll
-    for (int row = 0; row < 8; ++row)
-      if (row < rows) {
-        load8(x + row * columns, i, columns, whole, v);
-        for (int k = 0; k < 8; ++k) total[row] = fmaf(v[k], w[k], total[row]);
-      }
+    for (int k = 0; k < 8; ++k) w[k] = rounded(i + k < columns ? codes[out * columns + i + k] * scale * (1.0f / 127) : 0.0f);
+    add_products(x, i, rows, columns, whole, w, total);
   }
-#pragma unroll
-  for (int row = 0; row < 8; ++row)
-    if (row < rows) {
-      const float sum = warp_sum(total[row]);
-      if (lane_index() == 0) set(y[row * outputs + out], bias ? sum + bias[out] : sum);
-    }
+  store_products(total, bias, out, rows, outputs, y);
 }
