@@ -63,7 +63,8 @@ internal sealed class Mirrored<T> where T : unmanaged
                     return copy.Open();
         }
         using var scope = TensorScope.Enter();
-        var made = Tensor.From(Host).To(device);
+        // the driver takes what it sends from memory of its own: nobody waits, and ours may go
+        var made = Tensor.From(Host).ToNonBlocking(device);
         lock (_gate)
             _copies.Add((device, new NativeReference(made)));
         return scope.Keep(made);

@@ -32,6 +32,7 @@ public sealed partial class Tensor
         public static readonly TorchOperator Cat = TorchOperator.Find("aten::cat");
         public static readonly TorchOperator RepeatInterleave = TorchOperator.Find("aten::repeat_interleave", "self_int");
         public static readonly TorchOperator IndexSelect = TorchOperator.Find("aten::index_select");
+        public static readonly TorchOperator IndexAdd = TorchOperator.Find("aten::index_add_");
         public static readonly TorchOperator Gather = TorchOperator.Find("aten::gather");
         public static readonly TorchOperator Where = TorchOperator.Find("aten::where", "self");
         public static readonly TorchOperator MaskedFill = TorchOperator.Find("aten::masked_fill", "Scalar");
@@ -172,6 +173,9 @@ public sealed partial class Tensor
 
     /// <summary>The indices of a dimension that a list [M] names.</summary>
     public Tensor IndexSelect(int dim, Tensor index) => Ops.IndexSelect.Call(this, dim, index);
+
+    /// <summary>Adds rows, or columns, to those of some numbers, in place.</summary>
+    internal void IndexAddInPlace(int dim, Tensor index, Tensor source) => Ops.IndexAdd.Run(this, dim, index, source);
 
     /// <summary>
     /// Along a dimension, the elements that <paramref name="index"/> names: for dim 1, result[i, j] = this[i, index[i, j]].

@@ -181,6 +181,11 @@ public sealed unsafe partial class Tensor : IDisposable
         return (T*)Data;
     }
 
+    /// <summary>The address of the first element as <typeparamref name="T"/>, wherever that is: the memory of a GPU is for its kernels alone.
+    /// </summary>
+    internal T* Address<T>() where T : unmanaged => sizeof(T) == DType.Size ? (T*)Data
+        : throw new InvalidOperationException($"{Describe()} has no elements of {typeof(T).Name}");
+
     /// <summary>A copy of all elements, in row-major order, converted to <typeparamref name="T"/>.</summary>
     public T[] ToArray<T>() where T : unmanaged
     {

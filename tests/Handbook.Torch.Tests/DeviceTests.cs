@@ -41,9 +41,8 @@ public sealed class DeviceTests : IDisposable
     {
         using var scope = TensorScope.Enter();
         var failure = Assert.Throws<TorchException>(() => All[name](this));
-        Assert.StartsWith($"{name} has no kernel for tensors on {s_meta}; it has one for: cpu", failure.Message);
-        string[] cpuAlone = ["RowLinear", "AttentionForward", "RouterForward", "ExpertScatter", "CrossEntropy"];
-        Assert.EndsWith(cpuAlone.Contains(name) ? "for: cpu" : "for: cpu, cuda", failure.Message);
+        Assert.StartsWith($"{name} has no kernel for tensors on {s_meta}; it has one for: ", failure.Message);
+        Assert.EndsWith("for: cpu, cuda", failure.Message);
     }
 
     [Fact]

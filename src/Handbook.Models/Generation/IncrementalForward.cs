@@ -12,7 +12,7 @@ namespace Handbook.Models.Generation;
 /// The same weights and the same layers as in training; only the way to attend differs. What a sequence gets does not depend on the others,
 /// to the last bit.
 /// </remarks>
-internal sealed unsafe class IncrementalForward(Decoder model)
+internal sealed class IncrementalForward(Decoder model)
 {
     private readonly bool _oneByOne = RopeFrequencies.DependOnLength(model.Config);     // then the longest of a batch would turn the others
 
@@ -61,58 +61,8 @@ internal sealed unsafe class IncrementalForward(Decoder model)
         qkv = attention.Turned(qkv);
         var mixed = Tensor.Empty(qkv.DType, qkv.Device, qkv.Size(0), attention.Shape.Heads * attention.Shape.ValueSize);
         var sinks = attention.Sinks?.Value.To(qkv.DType == DType.Float64 ? DType.Float64 : DType.Float32);
-        switch (qkv.DType)
-        {
-            case DType.Float32: Attend<float>(layer.Index, attention.Shape, qkv, mixed, sinks, step); break;
-            case DType.BFloat16: Attend<BFloat16>(layer.Index, attention.Shape, qkv, mixed, sinks, step); break;
-            default: Attend<double>(layer.Index, attention.Shape, qkv, mixed, sinks, step); break;
-        }
+        DeviceKernels.Of(qkv).AttentionDecode(step.Plan, layer.Index, attention.Shape, qkv, mixed, sinks);
         return scope.Keep(attention.Output(mixed));
-    }
-
-    private static void Attend<T>(int layer, in AttentionShape shape, Tensor qkv, Tensor mixed, Tensor? sinks, Step step)
-        where T : unmanaged
-    {
-        var rows = qkv.Pointer<T>();
-        var stride = qkv.Stride(0);
-        var (size, valueSize) = (shape.HeadSize, shape.ValueSize);
-        const int few = 64;     // so many fit on the stack
-        Span<CachedSequence<T>> sequences = step.Count <= few ? stackalloc CachedSequence<T>[step.Count]
-            : new CachedSequence<T>[step.Count];
-        Span<CachedSegment<T>> prefixes = step.Prefixes <= 2 * few ? stackalloc CachedSegment<T>[step.Prefixes]
-            : new CachedSegment<T>[step.Prefixes];
-        fixed (CachedSegment<T>* prefix = prefixes)
-        {
-            var next = prefix;
-            for (var s = 0; s < step.Count; s++)
-            {
-                var cache = step.Caches[s];
-                var (keys, values) = (cache.Keys<T>(layer), cache.Values<T>(layer));
-                var count = step.New(s);
-                for (var i = 0; i < count; i++)
-                {
-                    var key = new ReadOnlySpan<T>(rows + (step.First[s] + i) * stride + shape.Heads * size, shape.KeyHeads * size);
-                    var value = new ReadOnlySpan<T>(rows + (step.First[s] + i) * stride + (shape.Heads + shape.KeyHeads) * size,
-                        shape.KeyHeads * valueSize);
-                    for (var head = 0; head < shape.KeyHeads; head++)
-                    {
-                        key.Slice(head * size, size).CopyTo(new Span<T>(keys.At(cache.OwnLength + i, head), size));
-                        value.Slice(head * valueSize, valueSize).CopyTo(new Span<T>(values.At(cache.OwnLength + i, head), valueSize));
-                    }
-                }
-                var below = cache;
-                for (var depth = cache.Depth - 1; depth >= 0; depth--)
-                {
-                    var at = below.Prefix!;
-                    next[depth] = new(at.Keys<T>(layer), at.Values<T>(layer), below.Start - at.Start);
-                    below = at;
-                }
-                sequences[s] = new(keys, values, cache.OwnLength + count, step.First[s], count, next, cache.Depth);
-                next += cache.Depth;
-            }
-            AttentionKernel.Decode<T>(sequences, shape, new(rows, (nint)stride), new(mixed.Pointer<T>(), (nint)mixed.Stride(0)),
-                sinks is null ? null : sinks.Data);
-        }
     }
 
     /// <summary>The new tokens of all sequences behind one another.</summary>
@@ -122,52 +72,49 @@ internal sealed unsafe class IncrementalForward(Decoder model)
         {
             Caches = caches;
             Count = tokens.Count;
-            (First, Last) = (new int[Count + 1], new int[Count]);
+            var (first, last, chains) = (new int[Count + 1], new int[Count], new CacheBlock[Count][]);
             for (var s = 0; s < Count; s++)
             {
                 var added = tokens[s].Length;
                 if (added == 0)
                     throw new ArgumentException($"sequence {s} has no new token", nameof(tokens));
                 caches[s].Reserve(added);
-                Last[s] = First[s] + added - 1;
-                First[s + 1] = First[s] + added;
+                last[s] = first[s] + added - 1;
+                first[s + 1] = first[s] + added;
                 Longest = Math.Max(Longest, caches[s].Length + added);
-                Prefixes += caches[s].Depth;
+                chains[s] = caches[s].Blocks(added);
             }
-            (Tokens, Positions) = (new int[First[Count]], new int[First[Count]]);
+            Plan = new(chains, first);
+            var (ids, positions) = (new int[Plan.Tokens], new int[Plan.Tokens]);
             for (var s = 0; s < Count; s++)
             {
-                tokens[s].Span.CopyTo(Tokens.AsSpan(First[s]));
-                for (var i = First[s]; i <= Last[s]; i++)
-                    Positions[i] = caches[s].Length + i - First[s];
+                tokens[s].Span.CopyTo(ids.AsSpan(first[s]));
+                for (var i = first[s]; i < first[s + 1]; i++)
+                    positions[i] = caches[s].Length + i - first[s];
             }
+            (Tokens, Positions, Last) = (ids, positions, last);
         }
 
         public IReadOnlyList<KeyValueCache> Caches { get; }
 
         public int Count { get; }
 
-        public int[] Tokens { get; }
+        public Mirrored<int> Tokens { get; }
 
-        public int[] Positions { get; }
+        public Mirrored<int> Positions { get; }
 
-        /// <summary>Row of each sequence's first new token.</summary>
-        public int[] First { get; }
+        /// <summary>Where keys and values of the new tokens go, and what they attend over.</summary>
+        public CachePlan Plan { get; }
 
         /// <summary>Row of each sequence's last new token.</summary>
-        public int[] Last { get; }
+        public Mirrored<int> Last { get; }
 
         public int Longest { get; }
-
-        /// <summary>Caches that stand before others, each counted for every sequence.</summary>
-        public int Prefixes { get; }
-
-        public int New(int sequence) => First[sequence + 1] - First[sequence];
 
         public void Advance()
         {
             for (var s = 0; s < Count; s++)
-                Caches[s].Advance(New(s));
+                Caches[s].Advance(Plan.New(s));
         }
     }
 }

@@ -94,16 +94,15 @@ internal sealed class KeyValueCache : IDisposable
         _memory?.Add(Bytes);
     }
 
-    /// <summary>A layer's keys; [capacity, K, E].</summary>
-    internal HeadRows<T> Keys<T>(int layer) where T : unmanaged => Rows<T>(layer, 0, _headSize);
-
-    /// <summary>A layer's values; [capacity, K, V].</summary>
-    internal HeadRows<T> Values<T>(int layer) where T : unmanaged => Rows<T>(layer, (nint)_capacity * _headSize, _valueSize);
-
-    private unsafe HeadRows<T> Rows<T>(int layer, nint from, int size) where T : unmanaged
+    /// <summary>What new tokens attend over: the caches before this one, from the first on, and this one with the new tokens.</summary>
+    internal CacheBlock[] Blocks(int added)
     {
-        var head = (nint)_capacity * (_headSize + _valueSize);
-        return new(_buffer.Pointer<T>() + layer * _keyHeads * head + from, size, head);
+        var blocks = new CacheBlock[Depth + 1];
+        blocks[Depth] = new(_buffer, _capacity, OwnLength + added);
+        var below = this;
+        for (var depth = Depth - 1; depth >= 0; depth--, below = below.Prefix)
+            blocks[depth] = new(below.Prefix!._buffer, below.Prefix._capacity, below.Start - below.Prefix.Start);
+        return blocks;
     }
 
     // [layers, K, capacity, E]

@@ -6,19 +6,7 @@ namespace Handbook.Torch.Cpu;
 /// <summary>Rotation, and attention over columns of queries, keys and values.</summary>
 internal sealed unsafe partial class CpuKernels
 {
-    public override void Rotate(RotaryTable rotary, Mirrored<int> positions, Tensor rows, int heads, int headSize, bool backward)
-    {
-        switch (rows.DType)
-        {
-            case DType.Float32: Rotate<float>(rotary, positions, rows, heads, headSize, backward); break;
-            case DType.BFloat16: Rotate<BFloat16>(rotary, positions, rows, heads, headSize, backward); break;
-            case DType.Float64: Rotate<double>(rotary, positions, rows, heads, headSize, backward); break;
-            default: throw Unsupported("rotation", rows);
-        }
-    }
-
-    private static void Rotate<T>(RotaryTable rotary, Mirrored<int> positions, Tensor rows, int heads, int headSize, bool backward)
-        where T : unmanaged
+    public override void Rotate<T>(RotaryTable rotary, Mirrored<int> positions, Tensor rows, int heads, int headSize, bool backward)
     {
         fixed (float* cos = rotary.Cos.Host, sin = rotary.Sin.Host)
         fixed (int* places = positions.Host)
@@ -26,60 +14,63 @@ internal sealed unsafe partial class CpuKernels
                 places, backward, rotary.Interleaved);
     }
 
-    public override void AttentionForward(SegmentTable segments, in AttentionShape shape, Tensor query, Tensor keyValue, Tensor output,
-        Tensor logSumExp, Tensor? sinks)
-    {
-        switch (query.DType)
-        {
-            case DType.Float32:
-                AttentionKernel.Forward(segments, shape, Arguments<float>(shape, query, keyValue, output, logSumExp, sinks));
-                break;
-            case DType.BFloat16:
-                AttentionKernel.Forward(segments, shape, Arguments<BFloat16>(shape, query, keyValue, output, logSumExp, sinks));
-                break;
-            case DType.Float64:
-                AttentionKernel.Forward(segments, shape, Arguments<double>(shape, query, keyValue, output, logSumExp, sinks));
-                break;
-            default: throw Unsupported("attention", query);
-        }
-    }
+    public override void AttentionForward<T>(SegmentTable segments, in AttentionShape shape, Tensor query, Tensor keyValue, Tensor output,
+        Tensor logSumExp, Tensor? sinks) =>
+        AttentionKernel.Forward(segments, shape, Arguments<T>(shape, query, keyValue, output, logSumExp, sinks));
 
-    public override void AttentionBackward(SegmentTable segments, in AttentionShape shape, Tensor query, Tensor keyValue, Tensor output,
-        Tensor logSumExp, Tensor dy, Tensor dquery, Tensor dkeyValue)
-    {
-        switch (query.DType)
-        {
-            case DType.Float32:
-                AttentionKernel.Backward(segments, shape, Arguments<float>(shape, query, keyValue, output, logSumExp),
-                    Gradients<float>(shape, dy, dquery, dkeyValue));
-                break;
-            case DType.BFloat16:
-                AttentionKernel.Backward(segments, shape, Arguments<BFloat16>(shape, query, keyValue, output, logSumExp),
-                    Gradients<BFloat16>(shape, dy, dquery, dkeyValue));
-                break;
-            case DType.Float64:
-                AttentionKernel.Backward(segments, shape, Arguments<double>(shape, query, keyValue, output, logSumExp),
-                    Gradients<double>(shape, dy, dquery, dkeyValue));
-                break;
-            default: throw Unsupported("the gradient of attention", query);
-        }
-    }
+    public override void AttentionBackward<T>(SegmentTable segments, in AttentionShape shape, Tensor query, Tensor keyValue, Tensor output,
+        Tensor logSumExp, Tensor dy, Tensor dquery, Tensor dkeyValue) =>
+        AttentionKernel.Backward(segments, shape, Arguments<T>(shape, query, keyValue, output, logSumExp),
+            Gradients<T>(shape, dy, dquery, dkeyValue));
 
-    public override void AttentionSinkBackward(in AttentionShape shape, Tensor output, Tensor logSumExp, Tensor dy, Tensor sinks,
-        Tensor dsinks)
-    {
-        switch (output.DType)
-        {
-            case DType.Float32: SinkBackward<float>(shape, output, logSumExp, dy, sinks, dsinks); break;
-            case DType.BFloat16: SinkBackward<BFloat16>(shape, output, logSumExp, dy, sinks, dsinks); break;
-            case DType.Float64: SinkBackward<double>(shape, output, logSumExp, dy, sinks, dsinks); break;
-            default: throw Unsupported("the gradient of attention sinks", output);
-        }
-    }
-
-    private static void SinkBackward<T>(in AttentionShape shape, Tensor output, Tensor logSumExp, Tensor dy, Tensor sinks, Tensor dsinks)
-        where T : unmanaged =>
+    public override void AttentionSinkBackward<T>(in AttentionShape shape, Tensor output, Tensor logSumExp, Tensor dy, Tensor sinks,
+        Tensor dsinks) =>
         AttentionKernel.SinkBackward((int)output.Size(0), shape, Rows<T>(output), Rows<T>(dy), logSumExp.Data, sinks.Data, dsinks.Data);
+
+    public override void AttentionDecode<T>(CachePlan plan, int layer, in AttentionShape shape, Tensor queryKeyValue, Tensor output,
+        Tensor? sinks)
+    {
+        const int few = 64;     // so many fit on the stack
+        var rows = queryKeyValue.Pointer<T>();
+        var stride = queryKeyValue.Stride(0);
+        Span<CachedSequence<T>> sequences = plan.Count <= few ? stackalloc CachedSequence<T>[plan.Count] : new CachedSequence<T>[plan.Count];
+        Span<CachedSegment<T>> prefixes = plan.Prefixes <= 2 * few ? stackalloc CachedSegment<T>[plan.Prefixes]
+            : new CachedSegment<T>[plan.Prefixes];
+        fixed (CachedSegment<T>* prefix = prefixes)
+        {
+            var next = prefix;
+            for (var s = 0; s < plan.Count; s++)
+            {
+                var chain = plan.Chain(s);
+                var count = plan.New(s);
+                var own = Segment<T>(chain[^1], layer, shape);
+                for (var i = 0; i < count; i++)
+                    Append(shape, rows + (plan.First(s) + i) * stride + shape.Heads * shape.HeadSize, own, own.Length - count + i);
+                for (var i = 0; i < chain.Length - 1; i++)
+                    next[i] = Segment<T>(chain[i], layer, shape);
+                sequences[s] = new(own.Key, own.Value, own.Length, plan.First(s), count, next, chain.Length - 1);
+                next += chain.Length - 1;
+            }
+            AttentionKernel.Decode<T>(sequences, shape, new(rows, (nint)stride), Rows<T>(output), sinks is null ? null : sinks.Data);
+        }
+    }
+
+    private static CachedSegment<T> Segment<T>(in CacheBlock block, int layer, in AttentionShape shape) where T : unmanaged
+    {
+        var first = block.Memory.Pointer<T>() + block.First(layer, shape);
+        var stride = (nint)block.HeadStride(shape);
+        return new(new(first, shape.HeadSize, stride), new(first + (nint)block.Capacity * shape.HeadSize, shape.ValueSize, stride), block.Tokens);
+    }
+
+    /// <summary>Writes keys and values of one token into its place.</summary>
+    /// <param name="row">Its keys, its values behind them.</param>
+    private static void Append<T>(in AttentionShape shape, T* row, in CachedSegment<T> own, int place) where T : unmanaged
+    {
+        for (var head = 0; head < shape.KeyHeads; head++, row += shape.HeadSize)
+            new ReadOnlySpan<T>(row, shape.HeadSize).CopyTo(new Span<T>(own.Key.At(place, head), shape.HeadSize));
+        for (var head = 0; head < shape.KeyHeads; head++, row += shape.ValueSize)
+            new ReadOnlySpan<T>(row, shape.ValueSize).CopyTo(new Span<T>(own.Value.At(place, head), shape.ValueSize));
+    }
 
     private static AttentionArguments<T> Arguments<T>(in AttentionShape shape, Tensor query, Tensor keyValue, Tensor output,
         Tensor logSumExp, Tensor? sinks = null) where T : unmanaged => new()

@@ -12,27 +12,18 @@ internal sealed unsafe partial class CpuKernels : DeviceKernels
 
     protected override string Name => Device.Cpu.ToString();
 
-    private static NotSupportedException Unsupported(string operation, params ReadOnlySpan<Tensor> tensors)
-    {
-        var described = new string[tensors.Length];
-        for (var i = 0; i < tensors.Length; i++)
-            described[i] = tensors[i].Describe();
-        return new($"{operation} of {string.Join(" and ", described)}");
-    }
+    protected override bool Takes(DType type) => type is DType.Float32 or DType.BFloat16 or DType.Float64;
 
     private static T* PointerOrNull<T>(Tensor? tensor) where T : unmanaged => tensor is null ? null : tensor.Pointer<T>();
 
     // ---- norms ---------------------------------------------------------------------------------------------------
 
-    public override void NormForward(in NormForward norm)
+    public override void NormForward<T>(in NormForward norm)
     {
-        switch (norm.Residual.DType, norm.Output.DType)
-        {
-            case (DType.Float32, DType.Float32): Norm<float, float>(norm); break;
-            case (DType.Float32, DType.BFloat16): Norm<float, BFloat16>(norm); break;
-            case (DType.Float64, DType.Float64): Norm<double, double>(norm); break;
-            default: throw Unsupported("a norm", norm.Residual, norm.Output);
-        }
+        if (typeof(T) == typeof(double))
+            Norm<double, double>(norm);
+        else
+            Norm<float, T>(norm);
     }
 
     private static void Norm<TReal, T>(in NormForward norm) where TReal : unmanaged where T : unmanaged
@@ -49,15 +40,12 @@ internal sealed unsafe partial class CpuKernels : DeviceKernels
                 norm.Output.Pointer<T>(), norm.InverseDeviation.Pointer<TReal>(), rows, width, norm.Epsilon, norm.Offset, norm.Turns);
     }
 
-    public override void NormBackward(in NormBackward norm)
+    public override void NormBackward<T>(in NormBackward norm)
     {
-        switch (norm.Sum.DType, norm.OutputGradient.DType)
-        {
-            case (DType.Float32, DType.Float32): Norm<float, float>(norm); break;
-            case (DType.Float32, DType.BFloat16): Norm<float, BFloat16>(norm); break;
-            case (DType.Float64, DType.Float64): Norm<double, double>(norm); break;
-            default: throw Unsupported("the gradient of a norm", norm.Sum, norm.OutputGradient);
-        }
+        if (typeof(T) == typeof(double))
+            Norm<double, double>(norm);
+        else
+            Norm<float, T>(norm);
     }
 
     private static void Norm<TReal, T>(in NormBackward norm) where TReal : unmanaged where T : unmanaged
@@ -78,36 +66,14 @@ internal sealed unsafe partial class CpuKernels : DeviceKernels
 
     // ---- point-wise ----------------------------------------------------------------------------------------------
 
-    public override void ActivationForward(Activation activation, bool gated, GateForm form, Tensor x, Tensor y)
-    {
-        switch (x.DType)
-        {
-            case DType.Float32: Activate<float>(activation, gated, form, x, y); break;
-            case DType.BFloat16: Activate<BFloat16>(activation, gated, form, x, y); break;
-            case DType.Float64: Activate<double>(activation, gated, form, x, y); break;
-            default: throw Unsupported("an activation", x);
-        }
-    }
-
-    private static void Activate<T>(Activation activation, bool gated, GateForm form, Tensor x, Tensor y) where T : unmanaged
+    public override void ActivationForward<T>(Activation activation, bool gated, GateForm form, Tensor x, Tensor y)
     {
         var width = (int)y.Size(1);
         var up = gated ? x.Pointer<T>() + width : null;
         ActivationKernel.Forward(activation, form, x.Pointer<T>(), up, x.Stride(0), y.Pointer<T>(), width, (int)x.Size(0), width);
     }
 
-    public override void ActivationBackward(Activation activation, bool gated, GateForm form, Tensor dy, Tensor x, Tensor dx)
-    {
-        switch (x.DType)
-        {
-            case DType.Float32: Activate<float>(activation, gated, form, dy, x, dx); break;
-            case DType.BFloat16: Activate<BFloat16>(activation, gated, form, dy, x, dx); break;
-            case DType.Float64: Activate<double>(activation, gated, form, dy, x, dx); break;
-            default: throw Unsupported("the gradient of an activation", x);
-        }
-    }
-
-    private static void Activate<T>(Activation activation, bool gated, GateForm form, Tensor dy, Tensor x, Tensor dx) where T : unmanaged
+    public override void ActivationBackward<T>(Activation activation, bool gated, GateForm form, Tensor dy, Tensor x, Tensor dx)
     {
         var width = (int)dy.Size(1);
         ActivationKernel.Backward(activation, form, dy.Pointer<T>(), width, x.Pointer<T>(), gated ? x.Pointer<T>() + width : null, x.Stride(0),
@@ -133,50 +99,28 @@ internal sealed unsafe partial class CpuKernels : DeviceKernels
             ElementwiseKernel.Convert(source.Pointer<TFrom>(), target.Pointer<TTo>(), source.Count);
     }
 
-    public override void AddSquares(Tensor x, ExactSum sum)
+    public override void RoundToBFloat16<T>(Tensor x) => ElementwiseKernel.RoundToBFloat16(x.Pointer<float>(), x.Count);
+
+    public override void Dropout<T>(Tensor x, Mirrored<long> keys, double rate, bool add, Tensor y)
     {
-        switch (x.DType)
-        {
-            case DType.Float32: ElementwiseKernel.AddSquares(x.Pointer<float>(), x.Count, sum); break;
-            case DType.BFloat16: ElementwiseKernel.AddSquares(x.Pointer<BFloat16>(), x.Count, sum); break;
-            case DType.Float64: ElementwiseKernel.AddSquares(x.Pointer<double>(), x.Count, sum); break;
-            default: throw Unsupported("a sum of squares", x);
-        }
+        fixed (long* numbers = keys.Host)
+            DropoutKernel.Apply(x.Pointer<T>(), numbers, y.Pointer<T>(), (int)x.Size(0), (int)x.Size(1), rate, add);
     }
+
+    public override void AddSquares<T>(Tensor x, ExactSum sum) => ElementwiseKernel.AddSquares(x.Pointer<T>(), x.Count, sum);
 
     // ---- optimisers ----------------------------------------------------------------------------------------------
 
-    public override void OptimizerStep<TRule>(TRule rule, Tensor parameters, Tensor gradients, ReadOnlySpan<Tensor> states, Tensor? copy,
-        double gradientScale)
-    {
-        switch (parameters.DType)
-        {
-            case DType.Float32: Step<TRule, float>(rule, parameters, gradients, states, copy, gradientScale); break;
-            case DType.BFloat16: Step<TRule, BFloat16>(rule, parameters, gradients, states, copy, gradientScale); break;
-            case DType.Float64: Step<TRule, double>(rule, parameters, gradients, states, copy, gradientScale); break;
-            default: throw Unsupported("an optimiser's step", parameters);
-        }
-    }
-
-    private static void Step<TRule, T>(TRule rule, Tensor parameters, Tensor gradients, ReadOnlySpan<Tensor> states, Tensor? copy,
-        double gradientScale)
-        where TRule : struct, IOptimizerRule where T : unmanaged =>
+    public override void OptimizerStep<TRule, T>(TRule rule, Tensor parameters, Tensor gradients, ReadOnlySpan<Tensor> states, Tensor? copy,
+        double gradientScale) =>
         OptimizerKernel.Step(rule, parameters.Pointer<T>(), gradients.Pointer<T>(), states.Length > 0 ? states[0].Pointer<T>() : null,
             states.Length > 1 ? states[1].Pointer<T>() : null, PointerOrNull<BFloat16>(copy), parameters.Count, gradientScale);
 
-    public override void OptimizerStep<TRule>(TRule rule, Tensor parameters, Tensor gradients, ReadOnlySpan<CodedTensors> states,
+    public override void OptimizerStep<TRule, T>(TRule rule, Tensor parameters, Tensor gradients, ReadOnlySpan<CodedTensors> states,
         Tensor? copy, double gradientScale)
     {
-        var (first, second) = (Coded(states[0]), states.Length > 1 ? Coded(states[1]) : default);
-        switch (parameters.DType)
-        {
-            case DType.Float32: Step<float>(); break;
-            case DType.Float64: Step<double>(); break;
-            default: throw Unsupported("an optimiser's step with 8-bit states", parameters);
-        }
-
-        void Step<T>() where T : unmanaged => CodedStateKernel.Step(rule, parameters.Pointer<T>(), gradients.Pointer<T>(), first, second,
-            PointerOrNull<BFloat16>(copy), parameters.Count, gradientScale);
+        CodedStateKernel.Step(rule, parameters.Pointer<T>(), gradients.Pointer<T>(), Coded(states[0]),
+            states.Length > 1 ? Coded(states[1]) : default, PointerOrNull<BFloat16>(copy), parameters.Count, gradientScale);
 
         static CodedState Coded(CodedTensors state) =>
             new((nint)state.Codes.Pointer<byte>(), (nint)state.Scales.Pointer<float>(), state.Code);

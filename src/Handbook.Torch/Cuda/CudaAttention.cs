@@ -85,11 +85,13 @@ internal static unsafe class CudaAttention
                 shape.HeadSize, shape.ValueSize, shape.Window, (float)shape.Scale, (float)shape.SoftCap, ofValues ? 1 : 0],
             BackwardBytes<T>(shape));
 
-    /// <summary>Takes attention over more keys into an output and its log-sum-exp.</summary>
-    public static CudaLaunch Merge<T>(T* output, long outputStride, float* logSumExp, T* more, long moreStride, float* moreLogSumExp,
-        long tokens, int heads, int valueSize) where T : unmanaged =>
-        new(CudaProgram.Of<T>(Program), "attention_merge", new(tokens, heads), 64,
-            [CudaArgument.At(output), outputStride, logSumExp, CudaArgument.At(more), moreStride, moreLogSumExp, tokens, valueSize]);
+    /// <summary>Takes attention of some tokens over more keys into an output and its log-sum-exp.</summary>
+    /// <param name="tokens">Of the output.</param>
+    /// <param name="rows">Which of them; [count], null for all.</param>
+    public static CudaLaunch Merge<T>(T* output, long outputStride, float* logSumExp, long tokens, T* more, long moreStride,
+        float* moreLogSumExp, int* rows, long count, int heads, int valueSize) where T : unmanaged =>
+        new(CudaProgram.Of<T>(Program), "attention_merge", new(count, heads), 64,
+            [CudaArgument.At(output), outputStride, logSumExp, tokens, CudaArgument.At(more), moreStride, moreLogSumExp, rows, count, valueSize]);
 
     /// <summary>dsinks += the gradient of the sinks.</summary>
     public static CudaLaunch SinkBackward(float* logSumExp, float* dots, float* sinks, float* gradient, int heads, long tokens) =>

@@ -6,36 +6,20 @@ namespace Handbook.Torch.Cuda;
 /// <summary>Embeddings, rows that are picked, and steps of optimisers.</summary>
 internal sealed unsafe partial class CudaKernels
 {
-    public override void EmbeddingForward(Mirrored<int> tokens, Mirrored<int> positions, Tensor table, Tensor? positionTable, double scale,
+    public override void EmbeddingForward<T>(Mirrored<int> tokens, Mirrored<int> positions, Tensor table, Tensor? positionTable, double scale,
         Tensor y)
     {
-        NeedFloat32("an embedding", y);
-        if (positionTable is not null && positionTable.DType != table.DType)
-            throw Unsupported("an embedding", table, positionTable);
         Within(tokens, table.Size(0), "token");
         if (positionTable is not null)
             Within(positions, positionTable.Size(0), "position");
-        switch (table.DType)
-        {
-            case DType.Float32: Embed<float>(tokens, positions, table, positionTable, scale, y); break;
-            case DType.BFloat16: Embed<BFloat16>(tokens, positions, table, positionTable, scale, y); break;
-            case DType.Float16: Embed<Half>(tokens, positions, table, positionTable, scale, y); break;
-            default: throw Unsupported("an embedding", table);
-        }
-    }
-
-    private void Embed<T>(Mirrored<int> tokens, Mirrored<int> positions, Tensor table, Tensor? positionTable, double scale, Tensor y)
-        where T : unmanaged
-    {
         using var scope = TensorScope.Enter();
-        queue.Launch(CudaRows.EmbeddingForward(tokens.On(y.Device).Pointer<int>(),
-            positionTable is null ? null : positions.On(y.Device).Pointer<int>(), table.Pointer<T>(), PointerOrNull<T>(positionTable),
-            y.Pointer<float>(), tokens.Count, (int)y.Size(1), (float)scale), y.Device);
+        Launch(CudaRows.EmbeddingForward(At<int>(tokens.On(y.Device)),
+            positionTable is null ? null : At<int>(positions.On(y.Device)), At<T>(table), AtOrNull<T>(positionTable),
+            At<float>(y), tokens.Count, (int)y.Size(1), (float)scale), y.Device);
     }
 
-    public override void EmbeddingBackward(Tensor dy, Mirrored<int> ids, double scale, Tensor tableGradient, int padding)
+    public override void EmbeddingBackward<T>(Tensor dy, Mirrored<int> ids, double scale, Tensor tableGradient, int padding)
     {
-        NeedFloat32("the gradient of an embedding", dy, tableGradient);
         Within(ids, tableGradient.Size(0), "token");
         using var scope = TensorScope.Enter();
         // one block adds up all rows of an id, in their order
@@ -43,15 +27,15 @@ internal sealed unsafe partial class CudaKernels
         for (var i = 0; i < order.Length; i++)
             order[i] = (long)ids.Host[i] << 32 | (uint)i;
         Array.Sort(order);
-        queue.Launch(CudaRows.EmbeddingBackward(Tensor.From(order).To(dy.Device).Pointer<long>(), dy.Pointer<float>(),
-            tableGradient.Pointer<float>(), ids.Count, (int)dy.Size(1), (float)scale, padding), dy.Device);
+        Launch(CudaRows.EmbeddingBackward(Send<long>(order, dy.Device), At<float>(dy),
+            At<float>(tableGradient), ids.Count, (int)dy.Size(1), (float)scale, padding), dy.Device);
     }
 
     public override void SelectRows(Tensor x, Mirrored<int> rows, Tensor y)
     {
         Within(rows, x.Size(0), "row");
         using var scope = TensorScope.Enter();
-        queue.Launch(CudaRows.Select((byte*)x.Data, rows.On(x.Device).Pointer<int>(), (byte*)y.Data, rows.Count, x.Size(1) * x.DType.Size),
+        Launch(CudaRows.Select(Bytes(x), At<int>(rows.On(x.Device)), Bytes(y), rows.Count, x.Size(1) * x.DType.Size),
             x.Device);
     }
 
@@ -59,9 +43,19 @@ internal sealed unsafe partial class CudaKernels
     {
         Within(rows, dx.Size(0), "row");
         using var scope = TensorScope.Enter();
-        queue.Launch(CudaRows.Spread((byte*)dy.Data, rows.On(dy.Device).Pointer<int>(), (byte*)dx.Data, rows.Count,
+        Launch(CudaRows.Spread(Bytes(dy), At<int>(rows.On(dy.Device)), Bytes(dx), rows.Count,
             dy.Size(1) * dy.DType.Size), dy.Device);
     }
+
+    public override void RowLinear<T>(Tensor x, Tensor weight, Tensor? bias, Tensor y)
+    {
+        var isWide = y.DType != x.DType;
+        Launch(CudaLinear.RowByRow(At<T>(x), x.Stride(0), At<T>(weight), AtOrNull<T>(bias), isWide ? null : At<T>(y),
+            isWide ? At<float>(y) : null, x.Size(0), x.Size(1), weight.Size(0)), x.Device);
+    }
+
+    // The first byte of rows of any type.
+    private byte* Bytes(Tensor rows) => rows.Device.Kind == place.Kind ? (byte*)rows.Data : At<byte>(rows);
 
     // A kernel would read beside the table; numbers that only the device has were made there from checked ones.
     private static void Within(Mirrored<int> numbers, long count, string what)
@@ -75,36 +69,47 @@ internal sealed unsafe partial class CudaKernels
 
     // ---- optimisers ----------------------------------------------------------------------------------------------
 
-    public override void OptimizerStep<TRule>(TRule rule, Tensor parameters, Tensor gradients, ReadOnlySpan<Tensor> states, Tensor? copy,
-        double gradientScale)
-    {
-        var (first, second) = (states.Length > 0 ? states[0] : null, states.Length > 1 ? states[1] : null);
-        switch (parameters.DType)
-        {
-            case DType.Float32: Step<float>(); break;
-            case DType.BFloat16: Step<BFloat16>(); break;
-            default: throw Unsupported("an optimiser's step", parameters);
-        }
+    public override void OptimizerStep<TRule, T>(TRule rule, Tensor parameters, Tensor gradients, ReadOnlySpan<Tensor> states, Tensor? copy,
+        double gradientScale) =>
+        Launch(CudaOptimizers.Step(rule, At<T>(parameters), At<T>(gradients), AtOrNull<T>(states.Length > 0 ? states[0] : null),
+            AtOrNull<T>(states.Length > 1 ? states[1] : null), AtOrNull<BFloat16>(copy), parameters.Count, gradientScale, null), parameters.Device);
 
-        void Step<T>() where T : unmanaged =>
-            queue.Launch(CudaOptimizers.Step(rule, parameters.Pointer<T>(), gradients.Pointer<T>(), PointerOrNull<T>(first),
-                PointerOrNull<T>(second), PointerOrNull<BFloat16>(copy), parameters.Count, gradientScale, null), parameters.Device);
-    }
-
-    public override void OptimizerStep<TRule>(TRule rule, Tensor parameters, Tensor gradients, ReadOnlySpan<CodedTensors> states,
+    public override void OptimizerStep<TRule, T>(TRule rule, Tensor parameters, Tensor gradients, ReadOnlySpan<CodedTensors> states,
         Tensor? copy, double gradientScale)
     {
-        NeedFloat32("an optimiser's step with 8-bit states", parameters, gradients);
         using var scope = TensorScope.Enter();
         var (first, second) = (states[0], states.Length > 1 ? states[1] : default);
-        queue.Launch(CudaOptimizers.Step(rule, parameters.Pointer<float>(), gradients.Pointer<float>(), first.Codes.Pointer<byte>(),
-            first.Scales.Pointer<float>(), Values(first.Code).On(parameters.Device).Pointer<float>(), PointerOrNull<byte>(second.Codes),
-            PointerOrNull<float>(second.Scales), second.Code is null ? null : Values(second.Code).On(parameters.Device).Pointer<float>(),
-            PointerOrNull<BFloat16>(copy), parameters.Count, gradientScale, null), parameters.Device);
+        Launch(CudaOptimizers.Step(rule, At<float>(parameters), At<float>(gradients), At<byte>(first.Codes), At<float>(first.Scales),
+            Values(first.Code, parameters.Device), AtOrNull<byte>(second.Codes), AtOrNull<float>(second.Scales),
+            second.Code is null ? null : Values(second.Code, parameters.Device), AtOrNull<BFloat16>(copy), parameters.Count, gradientScale, null),
+            parameters.Device);
+    }
+
+    public override void AdafactorStep(AdafactorStep step, Tensor parameters, Tensor gradients, Tensor rowState, Tensor? columnState,
+        double gradientScale)
+    {
+        using var scope = TensorScope.Enter();
+        var (isVector, device) = (columnState is null, parameters.Device);
+        var (rows, width) = isVector ? (1, (int)parameters.Count) : (parameters.Size(0), (int)parameters.Size(1));
+        var scratch = Tensor.Empty(DType.Float32, device, CudaAdafactor.ScratchFloats(rows, width));
+        var sums = Tensor.Empty(DType.Float64, device, CudaAdafactor.ScratchDoubles(rows, width));
+        var arguments = new CudaAdafactorArguments
+        {
+            Parameters = At<float>(parameters),
+            Gradients = At<float>(gradients),
+            RowState = At<float>(rowState),
+            ColumnState = AtOrNull<float>(columnState),
+            Scratch = At<float>(scratch),
+            Sums = At<double>(sums),
+            Rows = rows,
+            Width = width,
+        };
+        Launch(isVector ? CudaAdafactor.VectorStep(step, arguments, gradientScale) : CudaAdafactor.MatrixStep(step, arguments, gradientScale),
+            device);
     }
 
     private static readonly Mirrored<float> s_signed = new(DynamicCode.Signed.Values.ToArray());
     private static readonly Mirrored<float> s_unsigned = new(DynamicCode.Unsigned.Values.ToArray());
 
-    private static Mirrored<float> Values(DynamicCode code) => code == DynamicCode.Signed ? s_signed : s_unsigned;
+    private float* Values(DynamicCode code, Device device) => At<float>((code == DynamicCode.Signed ? s_signed : s_unsigned).On(device));
 }

@@ -8,9 +8,9 @@ internal readonly record struct CudaGrid
 
     public CudaGrid(long x, long y = 1, long z = 1)
     {
-        if (x is < 1 or > LargestX || y is < 1 or > LargestYZ || z is < 1 or > LargestYZ)
+        if (x is < 0 or > LargestX || y is < 0 or > LargestYZ || z is < 0 or > LargestYZ)
             throw new ArgumentException($"a grid of {x:N0} × {y:N0} × {z:N0} blocks; a card has at most {LargestX:N0} × {LargestYZ:N0} × "
-                + $"{LargestYZ:N0}, at least one each");
+                + $"{LargestYZ:N0}");
         (X, Y, Z) = ((int)x, (int)y, (int)z);
     }
 
@@ -19,6 +19,9 @@ internal readonly record struct CudaGrid
     public int Y { get; }
 
     public int Z { get; }
+
+    /// <summary>Whether there is nothing to do, which a card would refuse.</summary>
+    public bool IsEmpty => X == 0 || Y == 0 || Z == 0;
 
     /// <summary>As many blocks as so many things need, one block for so many of them.</summary>
     public static long Blocks(long count, long perBlock) => (count + perBlock - 1) / perBlock;

@@ -9,7 +9,7 @@ namespace Handbook.Torch.Cuda;
 /// blocks   [., 5]   first token, how many, place of the first in its chain, first entry of its list, entries
 /// lists    [., 3]   first token, how many, place of the first
 /// </code>
-/// Made once for a batch, used by all layers.
+/// Made once for a batch, sent once to a device, used by all layers.
 /// </remarks>
 internal sealed class CudaSegments
 {
@@ -37,24 +37,27 @@ internal sealed class CudaSegments
                 Add(keyLists, segment);
         }
         // A list that nobody looks into is still an address.
-        (QueryBlocks, QueryLists, KeyBlocks, KeyLists) = ([.. queries], [.. queryLists, 0, 0, 0], [.. keys], [.. keyLists, 0, 0, 0]);
+        QueryBlocks = queries.ToArray();
+        QueryLists = (int[])[.. queryLists, 0, 0, 0];
+        KeyBlocks = keys.ToArray();
+        KeyLists = (int[])[.. keyLists, 0, 0, 0];
     }
 
     /// <summary>Blocks of queries, with what they see.</summary>
-    public int[] QueryBlocks { get; }
+    public Mirrored<int> QueryBlocks { get; }
 
-    public int[] QueryLists { get; }
+    public Mirrored<int> QueryLists { get; }
 
     /// <summary>Blocks of keys, with who sees them.</summary>
-    public int[] KeyBlocks { get; }
+    public Mirrored<int> KeyBlocks { get; }
 
-    public int[] KeyLists { get; }
+    public Mirrored<int> KeyLists { get; }
 
     /// <summary>Number of blocks of queries.</summary>
-    public int QueryBlockCount => QueryBlocks.Length / 5;
+    public int QueryBlockCount => QueryBlocks.Count / 5;
 
     /// <summary>Number of blocks of keys.</summary>
-    public int KeyBlockCount => KeyBlocks.Length / 5;
+    public int KeyBlockCount => KeyBlocks.Count / 5;
 
     private static void Cut(SegmentPlace segment, List<int> blocks, int firstEntry, int entries)
     {

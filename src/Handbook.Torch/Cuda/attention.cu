@@ -279,15 +279,15 @@ extern "C" __global__ void __launch_bounds__(128, 2)
   }
 }
 
-/// Two halves of attention over other keys become one: what the second saw is taken into the first, with its log-sum-exp. (x, y): token,
-/// head.
-extern "C" __global__ void attention_merge(T* output, i64 output_stride, float* lse, const T* more, i64 more_stride, const float* more_lse,
-                                           i64 tokens, int value_size) {
-  const i64 token = blockIdx.x, at = blockIdx.y * tokens + token;
-  const float a = lse[at], b = more_lse[at], top = fmaxf(a, b), lowest = -__uint_as_float(INFINITY_BITS);
+/// Two halves of attention over other keys become one: what the second saw is taken into the first, with its log-sum-exp. (x, y): token of
+/// the second, head; rows: which tokens of the first these are, null for the same.
+extern "C" __global__ void attention_merge(T* output, i64 output_stride, float* lse, i64 tokens, const T* more, i64 more_stride,
+                                           const float* more_lse, const int* rows, i64 count, int value_size) {
+  const i64 own = blockIdx.x, token = rows ? rows[own] : own, at = blockIdx.y * tokens + token;
+  const float a = lse[at], b = more_lse[blockIdx.y * count + own], top = fmaxf(a, b), lowest = -__uint_as_float(INFINITY_BITS);
   const float fa = a == lowest ? 0.0f : expf(a - top), fb = b == lowest ? 0.0f : expf(b - top), total = fa + fb;
   T* o = output + token * output_stride + (i64)blockIdx.y * value_size;
-  const T* m = more + token * more_stride + (i64)blockIdx.y * value_size;
+  const T* m = more + own * more_stride + (i64)blockIdx.y * value_size;
   for (int e = threadIdx.x; e < value_size; e += blockDim.x)
     set(o[e], total == 0 ? 0.0f : (to_float(o[e]) * fa + to_float(m[e]) * fb) / total);
   __syncthreads();  // all have read the log-sum-exp

@@ -1,5 +1,6 @@
-using Handbook.Base;
+using System.Collections.Immutable;
 using System.Runtime.CompilerServices;
+using Handbook.Base;
 using Handbook.Torch.Cpu;
 using Handbook.Torch.Cuda;
 using Handbook.Torch.Fused;
@@ -17,12 +18,15 @@ namespace Handbook.Torch.Devices;
 /// written, on the device of what is read; index arrays come as <see cref="Mirrored{T}"/>, of which a kernel takes the side that it reads.
 /// N tokens, D columns, E experts, K choices, V entries of a vocabulary.
 /// </remarks>
-internal abstract class DeviceKernels
+internal abstract partial class DeviceKernels
 {
-    private static readonly DeviceKernels[] s_all = [new CpuKernels(), new CudaKernels(new MachineQueue())];
+    private static ImmutableArray<DeviceKernels> s_all = [new CpuKernels(), new CudaKernels(new MachineQueue(), Device.Cuda(-1), FlashAttention.OfMachine)];
 
     /// <summary>libtorch's device type.</summary>
     protected abstract int Kind { get; }
+
+    /// <summary>Computes for one more kind of device from here on.</summary>
+    internal static void Register(DeviceKernels kernels) => ImmutableInterlocked.Update(ref s_all, all => all.Add(kernels));
 
     /// <summary>The kernels for a tensor's device.</summary>
     public static DeviceKernels Of(Tensor tensor) => Of(tensor.Device);
@@ -38,19 +42,68 @@ internal abstract class DeviceKernels
 
     // ---- norms ---------------------------------------------------------------------------------------------------
 
-    public virtual void NormForward(in NormForward norm) => throw Missing();
+    /// <summary>Sums, means and parameters are float64 where the output is, float32 elsewhere.</summary>
+    public void NormForward(in NormForward norm)
+    {
+        NeedReal("a norm", norm.Output.DType, norm.Residual, norm.Weight, norm.Bias);
+        switch (Element("a norm", norm.Output, norm.Residual))
+        {
+            case DType.Float32: NormForward<float>(norm); break;
+            case DType.BFloat16: NormForward<BFloat16>(norm); break;
+            case DType.Float16: NormForward<Half>(norm); break;
+            default: NormForward<double>(norm); break;
+        }
+    }
 
-    public virtual void NormBackward(in NormBackward norm) => throw Missing();
+    public virtual void NormForward<T>(in NormForward norm) where T : unmanaged => throw Missing();
+
+    public void NormBackward(in NormBackward norm)
+    {
+        NeedReal("the gradient of a norm", norm.OutputGradient.DType, norm.Sum, norm.Weight, norm.ResidualGradient, norm.SumGradient,
+            norm.WeightGradient, norm.BiasGradient);
+        switch (Element("the gradient of a norm", norm.OutputGradient, norm.Sum))
+        {
+            case DType.Float32: NormBackward<float>(norm); break;
+            case DType.BFloat16: NormBackward<BFloat16>(norm); break;
+            case DType.Float16: NormBackward<Half>(norm); break;
+            default: NormBackward<double>(norm); break;
+        }
+    }
+
+    public virtual void NormBackward<T>(in NormBackward norm) where T : unmanaged => throw Missing();
 
     // ---- point-wise ----------------------------------------------------------------------------------------------
 
     /// <param name="x">[N, F], or [N, 2F] where gated.</param>
     /// <param name="y">[N, F]; written.</param>
-    public virtual void ActivationForward(Activation activation, bool gated, GateForm form, Tensor x, Tensor y) => throw Missing();
+    public void ActivationForward(Activation activation, bool gated, GateForm form, Tensor x, Tensor y)
+    {
+        switch (Element("an activation", x))
+        {
+            case DType.Float32: ActivationForward<float>(activation, gated, form, x, y); break;
+            case DType.BFloat16: ActivationForward<BFloat16>(activation, gated, form, x, y); break;
+            case DType.Float16: ActivationForward<Half>(activation, gated, form, x, y); break;
+            default: ActivationForward<double>(activation, gated, form, x, y); break;
+        }
+    }
+
+    public virtual void ActivationForward<T>(Activation activation, bool gated, GateForm form, Tensor x, Tensor y) where T : unmanaged =>
+        throw Missing();
 
     /// <param name="dx">Like x; written.</param>
-    public virtual void ActivationBackward(Activation activation, bool gated, GateForm form, Tensor dy, Tensor x, Tensor dx) =>
-        throw Missing();
+    public void ActivationBackward(Activation activation, bool gated, GateForm form, Tensor dy, Tensor x, Tensor dx)
+    {
+        switch (Element("the gradient of an activation", x))
+        {
+            case DType.Float32: ActivationBackward<float>(activation, gated, form, dy, x, dx); break;
+            case DType.BFloat16: ActivationBackward<BFloat16>(activation, gated, form, dy, x, dx); break;
+            case DType.Float16: ActivationBackward<Half>(activation, gated, form, dy, x, dx); break;
+            default: ActivationBackward<double>(activation, gated, form, dy, x, dx); break;
+        }
+    }
+
+    public virtual void ActivationBackward<T>(Activation activation, bool gated, GateForm form, Tensor dy, Tensor x, Tensor dx)
+        where T : unmanaged => throw Missing();
 
     /// <summary>target = source, or target += source; contiguous, of any two precisions.</summary>
     public virtual void Accumulate(Tensor source, Tensor target, bool add) => throw Missing();
@@ -59,108 +112,82 @@ internal abstract class DeviceKernels
     /// <param name="x">[N, D].</param>
     /// <param name="keys">[N].</param>
     /// <param name="rate">Share of the elements that become 0; the others grow by 1 / (1 − rate).</param>
-    public virtual void Dropout(Tensor x, Mirrored<long> keys, double rate, bool add, Tensor y) => throw Missing();
+    public void Dropout(Tensor x, Mirrored<long> keys, double rate, bool add, Tensor y)
+    {
+        if (!x.IsContiguous || !y.IsContiguous || x.DType != y.DType || keys.Count != x.Size(0))
+            throw Unsupported($"dropout with {keys.Count} keys", x, y);
+        switch (Element("dropout", x, y))
+        {
+            case DType.Float32: Dropout<float>(x, keys, rate, add, y); break;
+            case DType.BFloat16: Dropout<BFloat16>(x, keys, rate, add, y); break;
+            case DType.Float16: Dropout<Half>(x, keys, rate, add, y); break;
+            default: Dropout<double>(x, keys, rate, add, y); break;
+        }
+    }
+
+    public virtual void Dropout<T>(Tensor x, Mirrored<long> keys, double rate, bool add, Tensor y) where T : unmanaged => throw Missing();
 
     /// <summary>Rounds every element to the nearest bfloat16, in its place.</summary>
-    public virtual void RoundToBFloat16(Tensor x) => throw Missing();
+    public void RoundToBFloat16(Tensor x)
+    {
+        if (!x.IsContiguous || x.DType != DType.Float32)
+            throw Unsupported("rounding to bfloat16", x);
+        RoundToBFloat16<float>(x);
+    }
+
+    public virtual void RoundToBFloat16<T>(Tensor x) where T : unmanaged => throw Missing();
 
     /// <summary>Adds Σ x², in float64 within blocks of 256 elements, whose sums are added up exactly. Waits for the device.</summary>
-    public virtual void AddSquares(Tensor x, ExactSum sum) => throw Missing();
+    public void AddSquares(Tensor x, ExactSum sum)
+    {
+        switch (Element("a sum of squares", x))
+        {
+            case DType.Float32: AddSquares<float>(x, sum); break;
+            case DType.BFloat16: AddSquares<BFloat16>(x, sum); break;
+            case DType.Float16: AddSquares<Half>(x, sum); break;
+            default: AddSquares<double>(x, sum); break;
+        }
+    }
 
-    // ---- rows ----------------------------------------------------------------------------------------------------
-
-    /// <summary>y = scale · table[token] + positionTable[position].</summary>
-    public virtual void EmbeddingForward(Mirrored<int> tokens, Mirrored<int> positions, Tensor table, Tensor? positionTable, double scale,
-        Tensor y) =>
-        throw Missing();
-
-    /// <summary>tableGradient[id] += scale · dy, but for the id <paramref name="padding"/>; −1 leaves out none.</summary>
-    public virtual void EmbeddingBackward(Tensor dy, Mirrored<int> ids, double scale, Tensor tableGradient, int padding) => throw Missing();
-
-    /// <summary>y[i] = x[rows[i]].</summary>
-    public virtual void SelectRows(Tensor x, Mirrored<int> rows, Tensor y) => throw Missing();
-
-    /// <summary>dx[rows[i]] = dy[i]; other rows of dx are left as they are.</summary>
-    public virtual void SpreadRows(Tensor dy, Mirrored<int> rows, Tensor dx) => throw Missing();
-
-    /// <summary>y = x · Wᵀ + b, where the bits of a row depend on that row alone.</summary>
-    public virtual void RowLinear(Tensor x, Tensor weight, Tensor? bias, Tensor y) => throw Missing();
-
-    // ---- attention -----------------------------------------------------------------------------------------------
-
-    /// <summary>Turns heads in place by the positions of their tokens.</summary>
-    /// <param name="rows">[N, heads · E or more]; what lies behind the heads stays.</param>
-    /// <param name="backward">Turns gradients back.</param>
-    public virtual void Rotate(RotaryTable rotary, Mirrored<int> positions, Tensor rows, int heads, int headSize, bool backward) =>
-        throw Missing();
-
-    /// <param name="query">[N, H·E]; may be columns of a wider matrix, as all that follow.</param>
-    /// <param name="keyValue">Keys and values side by side, [M, K·(E + V)]; M = N, unless the stream is cut.</param>
-    /// <param name="output">[N, H·V]; written.</param>
-    /// <param name="logSumExp">[H, N], float32 or float64; written.</param>
-    /// <param name="sinks">A score of each head that has no value, of the type of <paramref name="logSumExp"/>, [H]; null for none.</param>
-    public virtual void AttentionForward(SegmentTable segments, in AttentionShape shape, Tensor query, Tensor keyValue, Tensor output,
-        Tensor logSumExp, Tensor? sinks) => throw Missing();
-
-    /// <param name="dquery">[N, H·E]; written.</param>
-    /// <param name="dkeyValue">[M, K·(E + V)]; written.</param>
-    public virtual void AttentionBackward(SegmentTable segments, in AttentionShape shape, Tensor query, Tensor keyValue, Tensor output,
-        Tensor logSumExp, Tensor dy, Tensor dquery, Tensor dkeyValue) => throw Missing();
-
-    /// <summary>dsinks += the gradient of the sinks.</summary>
-    /// <param name="dsinks">[H], of the type of <paramref name="logSumExp"/>.</param>
-    public virtual void AttentionSinkBackward(in AttentionShape shape, Tensor output, Tensor logSumExp, Tensor dy, Tensor sinks,
-        Tensor dsinks) => throw Missing();
-
-    // ---- experts -------------------------------------------------------------------------------------------------
-
-    /// <summary>Chooses each token's experts and weighs them.</summary>
-    /// <param name="correction">Added to what experts are chosen by, [E], of the type of the logits; null for nothing.</param>
-    /// <param name="weights">[N, K]; written.</param>
-    /// <param name="tally">Receives the spread over the experts; null for nobody.</param>
-    /// <returns>The chosen experts; [N·K].</returns>
-    public virtual int[] RouterForward(Tensor logits, RouterRule rule, Tensor? correction, Tensor weights, RouterTally? tally) => throw Missing();
-
-    /// <param name="dweights">[N, K]; null where none arrived.</param>
-    /// <param name="dspread">Derivatives by <see cref="RouterTally.Probability"/>; [E], null where none arrived.</param>
-    /// <param name="dlogits">[N, E]; written.</param>
-    public virtual void RouterBackward(Tensor logits, Routing routing, RouterRule rule, Tensor? dweights, double[]? dspread,
-        float[]? tokenWeights, Tensor dlogits) =>
-        throw Missing();
-
-    /// <summary>rows[t] = Σ_k weights[t, k] · the row of its k-th expert; weights null for 1.</summary>
-    /// <param name="sorted">The rows of each expert behind one another; [N·K, width].</param>
-    public virtual void ExpertGather(Tensor sorted, Routing routing, Tensor? weights, Tensor rows) => throw Missing();
-
-    /// <summary>The row of a token's k-th expert = weights[t, k] · rows[t]; weights null for 1.</summary>
-    public virtual void ExpertScatter(Tensor sorted, Routing routing, Tensor? weights, Tensor rows) => throw Missing();
-
-    /// <summary>dots[t, k] = rows[t] · the row of its k-th expert.</summary>
-    public virtual void ExpertDots(Tensor sorted, Routing routing, Tensor rows, Tensor dots) => throw Missing();
-
-    // ---- head ----------------------------------------------------------------------------------------------------
-
-    /// <summary>Statistics of some rows of logits; with weights, the logits become the gradient of Σ weight · loss.</summary>
-    /// <param name="logits">[rows, V].</param>
-    /// <param name="start">The first row's place among the targets, weights and statistics.</param>
-    public virtual void CrossEntropy(Tensor logits, int start, Mirrored<int> targets, double[]? weights, in HeadOptions options,
-        HeadStatistics statistics) =>
-        throw Missing();
+    public virtual void AddSquares<T>(Tensor x, ExactSum sum) where T : unmanaged => throw Missing();
 
     // ---- optimisers ----------------------------------------------------------------------------------------------
 
     /// <summary>One step of a rule that treats every element alike, over flat tensors of one length.</summary>
     /// <param name="states">The rule's states, at most two.</param>
     /// <param name="copy">The new parameters once more, in bfloat16; null where not wanted.</param>
-    public virtual void OptimizerStep<TRule>(TRule rule, Tensor parameters, Tensor gradients, ReadOnlySpan<Tensor> states, Tensor? copy,
+    public void OptimizerStep<TRule>(TRule rule, Tensor parameters, Tensor gradients, ReadOnlySpan<Tensor> states, Tensor? copy,
+        double gradientScale) where TRule : struct, IOptimizerRule
+    {
+        switch (Element("an optimiser's step", parameters))
+        {
+            case DType.Float32: OptimizerStep<TRule, float>(rule, parameters, gradients, states, copy, gradientScale); break;
+            case DType.BFloat16: OptimizerStep<TRule, BFloat16>(rule, parameters, gradients, states, copy, gradientScale); break;
+            case DType.Float64: OptimizerStep<TRule, double>(rule, parameters, gradients, states, copy, gradientScale); break;
+            default: throw Unsupported("an optimiser's step", parameters);
+        }
+    }
+
+    public virtual void OptimizerStep<TRule, T>(TRule rule, Tensor parameters, Tensor gradients, ReadOnlySpan<Tensor> states, Tensor? copy,
         double gradientScale)
-        where TRule : struct, IOptimizerRule => throw Missing();
+        where TRule : struct, IOptimizerRule where T : unmanaged => throw Missing();
 
     /// <summary>The same with states in eight bits a number.</summary>
     /// <param name="states">At least one, at most two; a block of codes begins where the parameters do.</param>
-    public virtual void OptimizerStep<TRule>(TRule rule, Tensor parameters, Tensor gradients, ReadOnlySpan<CodedTensors> states,
+    public void OptimizerStep<TRule>(TRule rule, Tensor parameters, Tensor gradients, ReadOnlySpan<CodedTensors> states, Tensor? copy,
+        double gradientScale) where TRule : struct, IOptimizerRule
+    {
+        switch (Element("an optimiser's step with 8-bit states", parameters))
+        {
+            case DType.Float32: OptimizerStep<TRule, float>(rule, parameters, gradients, states, copy, gradientScale); break;
+            case DType.Float64: OptimizerStep<TRule, double>(rule, parameters, gradients, states, copy, gradientScale); break;
+            default: throw Unsupported("an optimiser's step with 8-bit states", parameters);
+        }
+    }
+
+    public virtual void OptimizerStep<TRule, T>(TRule rule, Tensor parameters, Tensor gradients, ReadOnlySpan<CodedTensors> states,
         Tensor? copy, double gradientScale)
-        where TRule : struct, IOptimizerRule => throw Missing();
+        where TRule : struct, IOptimizerRule where T : unmanaged => throw Missing();
 
     /// <param name="parameters">[rows, width], or [count].</param>
     /// <param name="rowState">[rows], or [count].</param>
@@ -169,12 +196,46 @@ internal abstract class DeviceKernels
         double gradientScale) =>
         throw Missing();
 
+    // ---- what it is ----------------------------------------------------------------------------------------------
+
     /// <summary>The device in an error message.</summary>
     protected abstract string Name { get; }
 
+    /// <summary>Whether there are kernels for elements of a type.</summary>
+    protected abstract bool Takes(DType type);
+
+    /// <summary>What has no kernel, in words.</summary>
+    protected NotSupportedException Unsupported(string operation, params ReadOnlySpan<Tensor> tensors)
+    {
+        var described = new string[tensors.Length];
+        for (var i = 0; i < tensors.Length; i++)
+            described[i] = tensors[i].Describe();
+        return new($"{operation} of {string.Join(" and ", described)} on {Name}");
+    }
+
+    /// <summary>The element type that a kernel is chosen by.</summary>
+    private DType Element(string operation, Tensor tensor, params ReadOnlySpan<Tensor> others) =>
+        Takes(tensor.DType) ? tensor.DType : throw Unsupported(operation, [tensor, .. others]);
+
+    /// <summary>The element type of a table, which may be kept in half precision by devices that do not compute in it.</summary>
+    private DType Stored(string operation, Tensor table) => table.DType == DType.Float16 ? DType.Float16 : Element(operation, table);
+
+    /// <summary>The element type of what is float32 or float64, both alike.</summary>
+    private DType Real(string operation, Tensor tensor, Tensor other) =>
+        tensor.DType is DType.Float32 or DType.Float64 && other.DType == tensor.DType ? Element(operation, tensor)
+            : throw Unsupported(operation, tensor, other);
+
+    /// <summary>Refuses sums and parameters of another type than float64 beside elements of float64, float32 beside all others.</summary>
+    private void NeedReal(string operation, DType elements, params ReadOnlySpan<Tensor?> tensors)
+    {
+        foreach (var tensor in tensors)
+            if (tensor is not null && tensor.DType != (elements == DType.Float64 ? DType.Float64 : DType.Float32))
+                throw Unsupported($"{operation} with elements of {elements.ToString().ToLowerInvariant()}", tensor);
+    }
+
     private TorchException Missing([CallerMemberName] string operation = "") =>
         new($"{operation} has no kernel for tensors on {Name}; it has one for: "
-            + string.Join(", ", s_all.Where(kernels => kernels.Has(operation)).Select(kernels => kernels.Name)));
+            + string.Join(", ", s_all.Where(kernels => kernels.Has(operation)).Select(kernels => kernels.Name).Distinct()));
 
     /// <summary>The operations that a kind of device has a kernel for, by name.</summary>
     public static IReadOnlyList<string> FusedOn(Device device)
@@ -192,6 +253,8 @@ internal abstract class DeviceKernels
         protected override int Kind => device.Kind;
 
         protected override string Name => device.ToString();
+
+        protected override bool Takes(DType type) => true;         // each operation says that it is missing
     }
 }
 

@@ -1,3 +1,5 @@
+using Handbook.Torch.Cuda;
+
 namespace Handbook.Torch.Devices;
 
 /// <summary>Sequences that attention runs over: one behind another in a flat tensor.</summary>
@@ -15,7 +17,7 @@ internal readonly record struct FlashMask(bool Causal, double Scale, int? Window
 
 /// <summary>What the forward pass gives and the backward pass takes.</summary>
 /// <param name="Output">[N, H, E].</param>
-/// <param name="LogSumExp">log Σ exp of each query's scores; [H, N], float32.</param>
+/// <param name="LogSumExp">log Σ exp of each query's scores; [H, N], or [sequences, H, longest] of older releases; float32.</param>
 /// <param name="State">The state of the random numbers that dropout would have drawn.</param>
 /// <param name="SecondState">Its other half, or a tensor that this release does not use.</param>
 internal readonly record struct FlashResult(Tensor Output, Tensor LogSumExp, Tensor State, Tensor SecondState);
@@ -49,6 +51,17 @@ internal sealed class FlashAttention
                 + "that this program does not know");
     }
 
+    /// <summary>Whether a token may see a window of those before it alone.</summary>
+    public bool HasWindow => _forward.Schema.Arguments.Any(argument => argument.Name == "window_size_left");
+
+    /// <summary>Whether the forward pass gave the log-sum-exp as [sequences, H, longest], in which form the backward pass wants it back.
+    /// </summary>
+    public bool IsPadded { get; private set; }
+
+    /// <summary>That of this machine's cards; null where it has none, or a card multiplies no bfloat16 and is too old for it.</summary>
+    public static FlashAttention? OfMachine() =>
+        CudaDriver.Default is { } driver && driver.Cards.All(card => card.MultipliesBFloat16) ? Find(out _) : null;
+
     /// <summary>This installation's; null where it has none of a known form, for the reason in <paramref name="problem"/>.</summary>
     public static FlashAttention? Find(out string problem)
     {
@@ -78,6 +91,7 @@ internal sealed class FlashAttention
         using var scope = TensorScope.Enter();
         var results = _forward.Call([("query", query), ("key", key), ("value", value), .. Common(sequences, mask),
             ("return_debug_mask", false)]);
+        IsPadded = results[_logSumExp].Dims == 3;
         return new(scope.Keep(results[_output]), scope.Keep(results[_logSumExp]), scope.Keep(results[_first]), scope.Keep(results[_second]));
     }
 

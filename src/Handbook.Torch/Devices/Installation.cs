@@ -28,7 +28,8 @@ internal static class Installation
         entries.Add(new("fused in libtorch", string.Join(", ", Fused().Select(each => $"{each.Name} {(each.Is ? "there" : "missing")}"))));
         var here = DeviceKernels.FusedOn(Device.Cuda(0));
         entries.Add(new("fused here", string.Join(", ", here)));
-        entries.Add(new("not yet here", string.Join(", ", DeviceKernels.FusedOn(Device.Cpu).Except(here))));
+        string[] lacking = [.. DeviceKernels.FusedOn(Device.Cpu).Except(here)];
+        entries.Add(new("not yet here", lacking.Length == 0 ? "nothing that the CPU has" : string.Join(", ", lacking)));
         entries.Add(new("GPUs are", Proof));
         return entries;
     }

@@ -49,10 +49,10 @@ internal sealed class AdaptedTable : AutogradNode
     {
         using var scope = TensorScope.Enter();
         using var mode = GradMode.Disabled();
-        var (rows, width, adapters) = (table.Value.Size(0), table.Value.Size(1), table.Adapters);
+        var (rows, width, adapters, device) = (table.Value.Size(0), table.Value.Size(1), table.Adapters, table.Value.Device);
         Tensor[] downs = [.. adapters.Select(adapter => adapter.Down.Value.Detach().To(type))];
-        var squares = Tensor.Zeros(type, width);
-        Tensor[] crossed = [.. downs.Select(down => Tensor.Zeros(type, width, down.Size(1)))];
+        var squares = Tensor.Zeros(type, device, width);
+        Tensor[] crossed = [.. downs.Select(down => Tensor.Zeros(type, device, width, down.Size(1)))];
         var height = Math.Max(1, TileElements / width);
         for (var start = 0L; start < rows; start += height)
         {
@@ -62,7 +62,7 @@ internal sealed class AdaptedTable : AutogradNode
             for (var i = 0; i < downs.Length; i++)
                 crossed[i].AddInPlace(Product.Of(tile.T(), downs[i].Narrow(0, start, tile.Size(0))));
         }
-        var (own, ups, result) = (Tensor.Zeros(type, width) + 1, new Tensor[downs.Length], new Tensor?[downs.Length]);
+        var (own, ups, result) = (Tensor.Zeros(type, device, width) + 1, new Tensor[downs.Length], new Tensor?[downs.Length]);
         for (var l = 0; l < adapters.Count; l++)
         {
             var part = adapters[l].Parts[0];

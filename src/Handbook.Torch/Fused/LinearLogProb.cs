@@ -23,32 +23,6 @@ internal readonly record struct HeadOptions
     public double LabelSmoothing { get; init; }
 }
 
-/// <summary>Per target: what the whole vocabulary was needed for; all of length M.</summary>
-internal sealed class HeadStatistics(int count, bool squares = false)
-{
-    /// <summary>log p(target).</summary>
-    public double[] LogProb { get; } = new double[count];
-
-    /// <summary>log Σ exp(logit).</summary>
-    public double[] LogSumExp { get; } = new double[count];
-
-    /// <summary>−Σ p log p, in nats.</summary>
-    public double[] Entropy { get; } = new double[count];
-
-    /// <summary>Mean logit over the vocabulary.</summary>
-    public double[] MeanLogit { get; } = new double[count];
-
-    /// <summary>log Σ p²; null unless it was asked for.</summary>
-    public double[]? LogSquares { get; } = squares ? new double[count] : null;
-
-    /// <summary>The most likely token.</summary>
-    public int[] ArgMax { get; } = new int[count];
-
-    /// <summary>All that are no tokens.</summary>
-    internal double[][] Columns =>
-        LogSquares is null ? [LogProb, LogSumExp, Entropy, MeanLogit] : [LogProb, LogSumExp, Entropy, MeanLogit, LogSquares];
-}
-
 /// <summary>The head and the log-probability of one target per row, in chunks of rows; logits of all rows never exist at once.</summary>
 /// <remarks>Kernel: <see cref="CrossEntropyKernel"/>. The gradient of a chunk is computed while its logits are hot, and goes into the two
 /// products at once.</remarks>

@@ -58,7 +58,7 @@ internal static unsafe class Product
 
     /// <summary>Whether the second operand is a weight that is kept narrower than what it is multiplied with: it is widened tile by tile,
     /// which is exact.</summary>
-    internal static bool IsStored(Tensor left, Tensor right) => left.Device.IsCpu && left.DType == DType.Float32
+    internal static bool IsStored(Tensor left, Tensor right) => left.DType == DType.Float32
         && right.DType is DType.BFloat16 or DType.Float16;
 
     /// <summary>[M, K] · [K, N].</summary>
@@ -327,7 +327,7 @@ internal static unsafe class Product
     {
         var (rows, columns) = (weight.Value.Size(0), weight.Value.Size(1));
         var type = weight.Codes is null && weight.Value.DType == DType.Float64 ? DType.Float64 : DType.Float32;
-        var sums = Tensor.Empty(type, Device.Cpu, rows);
+        var sums = Tensor.Empty(type, weight.Codes is null ? weight.Value.Device : Device.Cpu, rows);
         var most = StoredColumns(columns, rows);
         for (var start = 0L; start < rows; start += most)
         {
@@ -344,7 +344,7 @@ internal static unsafe class Product
     {
         if (matrix.Stride(1) != 1 && matrix.Stride(0) == 1)
             return Widen(matrix.T(), column, columns, row, rows).T();
-        if (matrix.Stride(1) != 1 || matrix.DType != DType.BFloat16)
+        if (matrix.Stride(1) != 1 || matrix.DType != DType.BFloat16 || !matrix.Device.IsCpu)
             return matrix.Narrow(0, row, rows).Narrow(1, column, columns).To(DType.Float32);
         var wide = Tensor.Empty(DType.Float32, Device.Cpu, rows, columns);
         ElementwiseKernel.ConvertRows(matrix.Pointer<BFloat16>() + row * matrix.Stride(0) + column, matrix.Stride(0), wide.Pointer<float>(),

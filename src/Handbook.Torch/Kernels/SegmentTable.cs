@@ -1,3 +1,6 @@
+using Handbook.Torch.Cuda;
+using Handbook.Torch.Devices;
+
 namespace Handbook.Torch.Kernels;
 
 /// <summary>The segments of a batch as the attention kernels need them: chains, trees and pieces of work; made once per batch, used by all
@@ -18,6 +21,9 @@ internal sealed class SegmentTable
     internal const int SpanBlocks = 4;
 
     private const int SmallestChunk = 512, MostChunks = 4;
+    private readonly Lazy<CudaSegments> _cuda;
+    private readonly Lazy<FlashTrees?> _flash;
+
     private const long SmallestPiece = 16 * 1024;      // pairs per head: some 10 µs of work, against well below 1 µs for handing it out
 
     private SegmentTable(SegmentPlace[] segments, SegmentPlace[] keys, int[] chains, bool positionsFollow)
@@ -33,6 +39,7 @@ internal sealed class SegmentTable
         BackwardPieces = CutBackward(Trees);
         foreach (var tree in Trees)
             PartialRows += tree.Chunks > 1 ? (long)tree.Chunks * tree.QueryRows : 0;
+        (_cuda, _flash) = (new(() => new(this)), new(() => FlashTrees.Of(this)));
     }
 
     /// <summary>Number of tokens, N; where the stream is cut, of the queries.</summary>
@@ -60,6 +67,12 @@ internal sealed class SegmentTable
     internal QueryBlock[] KeyBlocks { get; }
 
     internal Tree[] Trees { get; }
+
+    /// <summary>The same as kernels of a GPU walk over it.</summary>
+    internal CudaSegments Cuda => _cuda.Value;
+
+    /// <summary>The same as sequences that stand behind one another; null where it cannot be put that way.</summary>
+    internal FlashTrees? Flash => _flash.Value;
 
     /// <summary>Ranges of <see cref="Blocks"/>, heaviest first.</summary>
     internal Range[] ForwardPieces { get; }

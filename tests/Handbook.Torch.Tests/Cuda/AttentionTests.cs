@@ -51,8 +51,8 @@ public sealed unsafe class AttentionTests
         }
         var segments = new CudaSegments(of.Table);
         fixed (float* slopes = shape.DistanceSlopes)
-        fixed (int* queryBlocks = segments.QueryBlocks, queryLists = segments.QueryLists, keyBlocks = segments.KeyBlocks,
-            keyLists = segments.KeyLists)
+        fixed (int* queryBlocks = segments.QueryBlocks.Host, queryLists = segments.QueryLists.Host, keyBlocks = segments.KeyBlocks.Host,
+            keyLists = segments.KeyLists.Host)
         {
             var mixed = shape.Heads * shape.ValueSize;
             var a = new CudaAttentionArguments<T>
@@ -92,23 +92,28 @@ public sealed unsafe class AttentionTests
 
     private static void Merge<T>(double tolerance) where T : unmanaged
     {
-        const int tokens = 3, heads = 2, size = 70;
-        double[] a = Some.Rounded<T>(Some.Normal(1, tokens * heads * size)), b = Some.Rounded<T>(Some.Normal(2, tokens * heads * size));
-        double[] first = [0.5, double.NegativeInfinity, 30, -2, double.NegativeInfinity, 1], second = [1, 2, 3, double.NegativeInfinity,
-            double.NegativeInfinity, -80];
+        // the second half is of tokens 2, 0 and 4 of five
+        const int tokens = 5, heads = 2, size = 70;
+        int[] rows = [2, 0, 4];
+        double[] a = Some.Rounded<T>(Some.Normal(1, tokens * heads * size)), b = Some.Rounded<T>(Some.Normal(2, rows.Length * heads * size));
+        double[] first = [0.5, 3, double.NegativeInfinity, 2, 30, -2, 3, double.NegativeInfinity, 2, 1], second = [1, 2, 3,
+            double.NegativeInfinity, double.NegativeInfinity, -80];
         var actual = Emulated.Everywhere(() =>
         {
             using Rows<T> output = new(a), more = new(b);
             using Rows<float> lse = new(first), others = new(second);
-            Emulated.Run(CudaAttention.Merge(output.Pointer, heads * size, lse.Pointer, more.Pointer, heads * size, others.Pointer, tokens,
-                heads, size));
+            fixed (int* which = rows)
+                Emulated.Run(CudaAttention.Merge(output.Pointer, heads * size, lse.Pointer, tokens, more.Pointer, heads * size, others.Pointer,
+                    which, rows.Length, heads, size));
             return [output.ToArray(), lse.ToArray()];
         });
         for (var i = 0; i < a.Length; i++)
         {
-            var at = i / size % heads * tokens + i / size / heads;
-            double p = Math.Exp(first[at]), q = Math.Exp(second[at]);
-            Some.Close([p + q == 0 ? 0 : (p * a[i] + q * b[i]) / (p + q)], [actual[0][i]], tolerance);
+            var (token, head) = (i / (heads * size), i / size % heads);
+            var (at, which) = (head * tokens + token, Array.IndexOf(rows, token));
+            double p = Math.Exp(first[at]), q = which < 0 ? 0 : Math.Exp(second[head * rows.Length + which]);
+            var own = which < 0 ? 0 : b[which * heads * size + i % (heads * size)];
+            Some.Close([which < 0 ? a[i] : p + q == 0 ? 0 : (p * a[i] + q * own) / (p + q)], [actual[0][i]], tolerance);
             Lazily.True(Math.Log(p + q) == actual[1][at] || Math.Abs(Math.Log(p + q) - actual[1][at]) < 1e-6, $"{at}: {actual[1][at]}");
         }
     }
@@ -117,9 +122,9 @@ public sealed unsafe class AttentionTests
     public void Blocks_of_a_tree_know_what_they_see_and_who_sees_them()
     {
         var segments = new CudaSegments(SegmentTable.Create([0, 40, 43], [40, 3, 2], [-1, 0, 0]));
-        Assert.Equal([0, 32, 0, 0, 1, 32, 8, 32, 0, 1, 40, 3, 40, 1, 2, 43, 2, 40, 3, 2], segments.QueryBlocks);
-        Assert.Equal([0, 40, 0, 0, 40, 0, 40, 3, 40, 0, 40, 0, 43, 2, 40, 0, 0, 0], segments.QueryLists);
-        Assert.Equal([0, 32, 0, 0, 3, 32, 8, 32, 0, 3, 40, 3, 40, 3, 1, 43, 2, 40, 4, 1], segments.KeyBlocks);
-        Assert.Equal([0, 40, 0, 40, 3, 40, 43, 2, 40, 40, 3, 40, 43, 2, 40, 0, 0, 0], segments.KeyLists);
+        Assert.Equal([0, 32, 0, 0, 1, 32, 8, 32, 0, 1, 40, 3, 40, 1, 2, 43, 2, 40, 3, 2], segments.QueryBlocks.Host);
+        Assert.Equal([0, 40, 0, 0, 40, 0, 40, 3, 40, 0, 40, 0, 43, 2, 40, 0, 0, 0], segments.QueryLists.Host);
+        Assert.Equal([0, 32, 0, 0, 3, 32, 8, 32, 0, 3, 40, 3, 40, 3, 1, 43, 2, 40, 4, 1], segments.KeyBlocks.Host);
+        Assert.Equal([0, 40, 0, 40, 3, 40, 43, 2, 40, 40, 3, 40, 43, 2, 40, 0, 0, 0], segments.KeyLists.Host);
     }
 }

@@ -86,6 +86,8 @@ public sealed unsafe partial class LaunchTests
             return Convert.ChangeType(2, type);
         if (type == typeof(AdamRule))
             return new AdamRule(1, 0.5, 0.5, 1, 0, 1);
+        if (type == typeof(RouterRule))
+            return new RouterRule(2);
         if (type == typeof(AttentionShape))
             return new AttentionShape { Heads = 2, KeyHeads = 2, HeadSize = 2, Scale = 1 };
         var made = Activator.CreateInstance(type);

@@ -29,20 +29,20 @@ internal sealed class Operand
 {
     private readonly Tensor? _leaf;
 
-    public Operand(Role role, double[] values, long[] shape, Precision precision, bool frozen = false)
+    public Operand(Role role, double[] values, long[] shape, Precision precision, bool frozen = false, Device? device = null)
     {
         var master = precision == Precision.Float64 ? DType.Float64 : DType.Float32;
         var product = precision == Precision.Mixed ? DType.BFloat16 : master;
         frozen |= role == Role.Frozen;
         if (role is not (Role.Weight or Role.Frozen))
         {
-            _leaf = Tensor.From(values, shape).To(role == Role.Stream ? master : product);
+            _leaf = Tensor.From(values, shape).To(role == Role.Stream ? master : product).To(device ?? Device.Cpu);
             _leaf.RequiresGrad = !frozen;
             return;
         }
-        Parameter = new Parameter("weight", Tensor.From(values, shape).To(master).Clone(), trainable: !frozen);
+        Parameter = new Parameter("weight", Tensor.From(values, shape).To(master).To(device ?? Device.Cpu).Clone(), trainable: !frozen);
         if (!frozen)
-            Parameter.SetGradient(Tensor.Full(777, master, shape));             // old content that must not show
+            Parameter.SetGradient(Tensor.Full(777, master, shape).To(device ?? Device.Cpu));             // old content that must not show
         if (product != master)
             Parameter.SetCompute(Parameter.Value.Detach().To(product));
     }
@@ -128,19 +128,27 @@ internal sealed class Agree
         }
     }
 
+    /// <summary>The fused operation on another device, beside that of the CPU.</summary>
+    public void CheckDevice(Device device)
+    {
+        var values = _inputs.Select(i => i.Values).ToArray();
+        foreach (var (precision, tolerance) in ((Precision, double)[])[(Precision.Float32, 2e-5), (Precision.Mixed, 2e-2)])
+            Compare(Run(Fused, precision, values), Run(Fused, precision, values, device: device), tolerance);
+    }
+
     private static Result Times(Result result, double factor) =>
         result with { Gradients = [.. result.Gradients.Select(g => Array.ConvertAll(g, x => x * factor))] };
 
     private sealed record Result(double Total, double[][] Outputs, double[][] Gradients);
 
     private Result Run(Func<Operand[], Tensor[]> operation, Precision precision, double[][] values, Action<Tensor>? backward = null,
-        int frozen = -1)
+        int frozen = -1, Device? device = null)
     {
         var before = Tensor.LiveCount;
         Result result;
         using (TensorScope.Enter())
         {
-            var operands = values.Select((v, i) => new Operand(_inputs[i].Role, v, _inputs[i].Shape, precision, i == frozen)).ToArray();
+            var operands = values.Select((v, i) => new Operand(_inputs[i].Role, v, _inputs[i].Shape, precision, i == frozen, device)).ToArray();
             var outputs = operation(operands);
             var total = outputs.Select((o, i) => Weighted(o, 100 + i)).Aggregate((a, b) => a + b);
             if (total.RequiresGrad)         // not where the only input is frozen
@@ -154,8 +162,8 @@ internal sealed class Agree
     }
 
     private static Tensor Weighted(Tensor output, int seed) => output.Count == 1
-        ? output.To(DType.Float64).Sum()
-        : (output.To(DType.Float64) * Tensor.From(TestRows.Rounded<BFloat16>(TestRows.Normal(seed, (int)output.Count)),
+        ? output.To(DType.Float64).To(Device.Cpu).Sum()
+        : (output.To(DType.Float64).To(Device.Cpu) * Tensor.From(TestRows.Rounded<BFloat16>(TestRows.Normal(seed, (int)output.Count)),
             output.Shape)).Sum();
 
     private static void Compare(Result expected, Result actual, double tolerance)

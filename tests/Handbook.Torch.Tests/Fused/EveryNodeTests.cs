@@ -379,6 +379,11 @@ public sealed class EveryNodeTests
 
     public static TheoryData<string> Names() => [.. All.Keys];
 
+    /// <summary>Those that go on any device: Gloo's groups reach the host's memory alone.</summary>
+    public static TheoryData<string> NamesOnDevices() => [.. All.Keys.Where(name => !All[name].Nodes.Contains("Gathered"))];
+
+    internal static Agree Operation(string name) => All[name].Operation();
+
     [Theory, MemberData(nameof(Names))]
     public void Any_gradient_factor_a_second_backward_and_frozen_inputs_are_legal(string name) => All[name].Operation().CheckUses();
 
