@@ -1,7 +1,7 @@
 # Every target sets up what it needs first, and may be repeated. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-all golden fuzz check-libtorch check-cuda setup-cuda-check bench pack lint format clean
+.PHONY: help setup build demo test test-all golden fuzz check-libtorch check-cuda setup-cuda-check bench test-gpu bench-gpu pack lint format clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -40,6 +40,12 @@ setup-cuda-check: ## NVIDIA's run-time compiler into the cache folder (18 MB, on
 bench: build     ## speed beside PyTorch, in one run; writes bench/results/latest.json
 	@tools/setup.sh bench
 	@bench/run.sh
+
+test-gpu:        ## what is computed on a GPU beside the CPU, in 8 minutes; DRY=1: a rehearsal on a device that stands in for one
+	@tools/gpu.sh test $(if $(DRY),--dry)
+
+bench-gpu:       ## speed and memory of a model of 8 billion weights on a GPU, in 6 minutes; writes bench/results/gpu.json; DRY=1: a rehearsal
+	@tools/gpu.sh bench $(if $(DRY),--dry)
 
 pack: build      ## NuGet packages of the libraries, with the native one for linux-x64, in build/packages
 	@tools/pack.sh

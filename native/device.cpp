@@ -1,6 +1,7 @@
 // Devices beside the CPU: how many, which one a thread uses, waiting for one, and what CUDA's streams and caching allocator say. The first
 // goes through c10's guards, which every libtorch has; the rest needs c10_cuda, and says what is missing where it is not there.
 
+#include <ATen/Context.h>
 #include <c10/core/Device.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 
@@ -28,14 +29,15 @@ const c10::impl::DeviceGuardImplInterface* devices(int type) {
 
 const c10::impl::DeviceGuardImplInterface& needed(int type) {
   const auto* found = devices(type);
-  if (found == nullptr) throw std::runtime_error("this libtorch has no devices of kind " + c10::DeviceTypeName(static_cast<c10::DeviceType>(type)));
+  if (found == nullptr)
+    throw std::runtime_error("this libtorch has no devices of kind " + c10::DeviceTypeName(static_cast<c10::DeviceType>(type)));
   return *found;
 }
 
 #ifdef HB_CUDA
 template <typename Stats>
 void copy_statistics(const Stats& stats, int64_t* values) {
-  const auto& used = stats.allocated_bytes[0];     // index 0: of all kinds
+  const auto& used = stats.allocated_bytes[0];  // index 0: of all kinds
   const auto& held = stats.reserved_bytes[0];
   values[0] = used.current;
   values[1] = used.peak;
@@ -115,6 +117,16 @@ HB_API Error hb_cuda_reset_peak(int index) {
     (void)index;
     throw std::runtime_error(HB_NO_CUDA);
 #endif
+  });
+}
+
+/// Rules of all operators: whether float32 products may round their operands to ten bits, and whether only operators are taken that give
+/// the same bits every time.
+HB_API Error hb_cuda_rules(int tf32, int deterministic) {
+  return guarded([&] {
+    at::globalContext().setAllowTF32CuBLAS(tf32 != 0);
+    at::globalContext().setAllowTF32CuDNN(tf32 != 0);
+    at::globalContext().setDeterministicAlgorithms(deterministic != 0, false);
   });
 }
 

@@ -5,6 +5,7 @@
 // how a buffer was cut.
 
 #include "border.h"
+#include "carrier.h"
 #include "process_groups.h"  // what CMake found
 #include "rank_sums.h"
 #include "store.h"
@@ -13,11 +14,6 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
-
-#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
-#ifdef HB_NCCL
-#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
-#endif
 #include <torch/version.h>
 
 #include <algorithm>
@@ -31,6 +27,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <type_traits>
 #include <vector>
 
@@ -39,6 +36,7 @@ using handbook::Error;
 using handbook::guarded;
 using handbook::kMax;
 using handbook::kSum;
+using handbook::Message;
 using handbook::store;
 using handbook::tensor;
 
@@ -59,16 +57,18 @@ using Backend = c10d::ProcessGroup;
 namespace {
 
 /// What a group, its thread and its handles share.
+struct Work;
+
 struct Group {
-  c10::intrusive_ptr<Backend> backend;
+  std::unique_ptr<handbook::Carrier> carrier;
   int rank = 0;
   int size = 1;
-  bool native = false;  // NCCL adds up any type and scatters sums by itself
 
   std::mutex lock;
   std::condition_variable changed;
   std::deque<std::function<void()>> queue;
-  int pending = 0;  // asked for and not at their end
+  std::vector<std::pair<Message, std::shared_ptr<Work>>> posted;  // messages that wait for those that go with them
+  int pending = 0;                                                // asked for and not at their end
   bool stopped = false;
   bool closing = false;
 };
@@ -76,6 +76,7 @@ struct Group {
 struct Work {
   std::shared_ptr<Group> group;
   bool done = false;
+  bool is_message = false;
   std::exception_ptr failure;
 };
 
@@ -134,15 +135,52 @@ void* enqueue(const GroupPointer& group, std::function<void()> body) {
   return handle.release();
 }
 
-void wait(const Group& group, const c10::intrusive_ptr<c10d::Work>& work) {
-  if (group.native)  // its own wait orders streams and does not hold the thread
-    while (!work->isCompleted()) std::this_thread::sleep_for(std::chrono::microseconds(50));
-  work->wait();
-}
+// ---- Gloo ----
+
+class Gloo final : public handbook::Carrier {
+ public:
+  explicit Gloo(c10::intrusive_ptr<Backend> backend) : backend_(std::move(backend)) {}
+
+  void broadcast(at::Tensor bytes, int root) override {
+    std::vector<at::Tensor> list{bytes};
+    c10d::BroadcastOptions options;
+    options.rootRank = root;
+    backend_->broadcast(list, options)->wait();
+  }
+
+  void all_reduce(at::Tensor values, int reduction) override {
+    std::vector<at::Tensor> list{values};
+    c10d::AllreduceOptions options;
+    options.reduceOp = reduction == kSum ? c10d::ReduceOp::SUM : reduction == kMax ? c10d::ReduceOp::MAX : c10d::ReduceOp::MIN;
+    backend_->allreduce(list, options)->wait();
+  }
+
+  void all_gather(at::Tensor output, at::Tensor input) override {
+    std::vector<std::vector<at::Tensor>> outs{output.chunk(backend_->getSize())};
+    std::vector<at::Tensor> ins{input};
+    backend_->allgather(outs, ins, c10d::AllgatherOptions())->wait();
+  }
+
+  void all_to_all(at::Tensor output, at::Tensor input, std::vector<int64_t> out_bytes, std::vector<int64_t> in_bytes) override {
+    backend_->alltoall_base(output, input, out_bytes, in_bytes, c10d::AllToAllOptions())->wait();
+  }
+
+  void barrier() override { backend_->barrier(c10d::BarrierOptions())->wait(); }
+
+  std::function<void()> send(const Message& message) override {
+    std::vector<at::Tensor> list{message.bytes};
+    auto work = message.goes ? backend_->send(list, message.peer, message.tag) : backend_->recv(list, message.peer, message.tag);
+    return [work] { work->wait(); };
+  }
+
+ private:
+  c10::intrusive_ptr<Backend> backend_;
+};
 
 // ---- moving bytes ----
 
 at::Tensor bytes_of(const at::Tensor& t) {
+  if (!t.is_cpu()) return t.detach().view({-1}).view(at::kByte);
   return at::from_blob(t.data_ptr(), {static_cast<int64_t>(t.nbytes())}, t.options().dtype(at::kByte).requires_grad(false));
 }
 
@@ -162,9 +200,7 @@ void all_gather(Group& group, const at::Tensor& output, const at::Tensor& input)
     if (in.data_ptr() != out.data_ptr()) move(out, in);
     return;
   }
-  std::vector<std::vector<at::Tensor>> outs{out.chunk(group.size)};
-  std::vector<at::Tensor> ins{in};
-  wait(group, group.backend->allgather(outs, ins, c10d::AllgatherOptions()));
+  group.carrier->all_gather(out, in);
 }
 
 /// Counts are in elements, by rank.
@@ -179,8 +215,7 @@ void all_to_all(Group& group, const at::Tensor& output, const at::Tensor& input,
     for (auto& count : counts) count *= static_cast<int64_t>(input.element_size());
     return counts;
   };
-  auto outs = scaled(out_counts), ins = scaled(in_counts);
-  wait(group, group.backend->alltoall_base(out, in, outs, ins, c10d::AllToAllOptions()));
+  group.carrier->all_to_all(out, in, scaled(out_counts), scaled(in_counts));
 }
 
 // ---- reductions in the order of the ranks ----
@@ -221,28 +256,27 @@ void reduce_in_order(Group& group, const at::Tensor& values, int reduction) {
   }
 }
 
-c10d::ReduceOp reduction_of(int reduction) {
-  return reduction == kSum ? c10d::ReduceOp::SUM : reduction == kMax ? c10d::ReduceOp::MAX : c10d::ReduceOp::MIN;
-}
-
 bool adds_by_itself(const Group& group, const at::Tensor& values) {
   const auto type = values.scalar_type();
-  return group.native || type == at::kFloat || type == at::kDouble || type == at::kLong || type == at::kInt;
+  return group.carrier->reduces() || type == at::kFloat || type == at::kDouble || type == at::kLong || type == at::kInt;
 }
 
 Error started(void* group_handle, void** result, std::function<void(Group&)> body) {
   return guarded([&] {
     auto& shared = group(group_handle);
-    *result = enqueue(shared, [raw = shared.get(), body = std::move(body)] { body(*raw); });
+    *result = enqueue(shared, [raw = shared.get(), mark = shared->carrier->mark(), body = std::move(body)] {
+      raw->carrier->follow(mark);
+      body(*raw);
+      raw->carrier->finish();
+    });
   });
 }
 
-void* made(c10::intrusive_ptr<Backend> backend, int rank, int size, bool native) {
+void* made(std::unique_ptr<handbook::Carrier> carrier, int rank, int size) {
   auto group = std::make_shared<Group>();
-  group->backend = std::move(backend);
+  group->carrier = std::move(carrier);
   group->rank = rank;
   group->size = size;
-  group->native = native;
   auto handle = std::make_unique<GroupPointer>(group);
   std::thread(serve, group).detach();
   return handle.release();
@@ -251,14 +285,7 @@ void* made(c10::intrusive_ptr<Backend> backend, int rank, int size, bool native)
 }  // namespace
 
 /// Null where groups of this kind (0 Gloo, 1 NCCL) can be made, else what is missing.
-HB_API const char* hb_group_missing(int kind) {
-  if (kind == 0) return nullptr;
-#ifdef HB_NCCL
-  return nullptr;
-#else
-  return HB_NO_NCCL;
-#endif
-}
+HB_API const char* hb_group_missing(int kind) { return kind == 0 ? nullptr : handbook::nccl_missing(); }
 
 /// A group over Gloo. Returns when all its ranks have come. `interface` names a network interface, else `host` an address of this machine.
 HB_API Error hb_group_gloo(void* store_handle, int rank, int size, const char* host, const char* interface, int timeout_ms, void** result) {
@@ -270,22 +297,14 @@ HB_API Error hb_group_gloo(void* store_handle, int rank, int size, const char* h
     } else {
       options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname(host));
     }
-    *result = made(c10::make_intrusive<c10d::ProcessGroupGloo>(store(store_handle), rank, size, options), rank, size, false);
+    *result =
+        made(std::make_unique<Gloo>(c10::make_intrusive<c10d::ProcessGroupGloo>(store(store_handle), rank, size, options)), rank, size);
   });
 }
 
-/// A group over NCCL, where this libtorch has it.
-HB_API Error hb_group_nccl(void* store_handle, int rank, int size, int timeout_ms, void** result) {
-  return guarded([&] {
-#ifdef HB_NCCL
-    auto options = c10d::ProcessGroupNCCL::Options::create();
-    options->timeout = milliseconds(timeout_ms);
-    *result = made(c10::make_intrusive<c10d::ProcessGroupNCCL>(store(store_handle), rank, size, options), rank, size, true);
-#else
-    (void)store_handle, (void)rank, (void)size, (void)timeout_ms, (void)result;
-    throw std::runtime_error(HB_NO_NCCL);
-#endif
-  });
+/// A group over NCCL, on the device that the calling thread uses.
+HB_API Error hb_group_nccl(void* store_handle, int rank, int size, void** result) {
+  return guarded([&] { *result = made(handbook::over_nccl(store(store_handle), rank, size), rank, size); });
 }
 
 /// From here on every wait of the group ends at once, and nothing new begins.
@@ -293,6 +312,7 @@ HB_API void hb_group_stop(void* handle) {
   auto& shared = group(handle);
   std::lock_guard<std::mutex> guard(shared->lock);
   shared->stopped = true;
+  shared->carrier->abort();
   shared->changed.notify_all();
 }
 
@@ -315,10 +335,7 @@ HB_API void hb_group_free(void* handle) {
 HB_API Error hb_broadcast(void* handle, void* values, int root, void** result) {
   return started(handle, result, [t = *tensor(values), root](Group& group) {
     if (t.nbytes() == 0 || group.size == 1) return;
-    std::vector<at::Tensor> list{bytes_of(t)};
-    c10d::BroadcastOptions options;
-    options.rootRank = root;
-    wait(group, group.backend->broadcast(list, options));
+    group.carrier->broadcast(bytes_of(t), root);
   });
 }
 
@@ -326,10 +343,7 @@ HB_API Error hb_all_reduce(void* handle, void* values, int reduction, int in_ord
   return started(handle, result, [t = *tensor(values), reduction, in_order](Group& group) {
     if (t.numel() == 0 || group.size == 1) return;
     if (!adds_by_itself(group, t) || (in_order != 0 && t.is_cpu())) return reduce_in_order(group, t, reduction);
-    std::vector<at::Tensor> list{t};
-    c10d::AllreduceOptions options;
-    options.reduceOp = reduction_of(reduction);
-    wait(group, group.backend->allreduce(list, options));
+    group.carrier->all_reduce(t, reduction);
   });
 }
 
@@ -339,12 +353,8 @@ HB_API Error hb_reduce_scatter(void* handle, void* output, void* input, const in
   return started(handle, result, [out = *tensor(output), t = *tensor(input), in = std::move(in), reduction](Group& group) {
     if (t.numel() == 0) return;
     const int64_t mine = out.numel();
-    if (group.native && std::all_of(in.begin(), in.end(), [&](int64_t count) { return count == mine; })) {
-      c10d::ReduceScatterOptions options;
-      options.reduceOp = reduction_of(reduction);
-      at::Tensor into = out, from = t;
-      return wait(group, group.backend->_reduce_scatter_base(into, from, options));
-    }
+    if (group.carrier->reduces() && std::all_of(in.begin(), in.end(), [&](int64_t count) { return count == mine; }))
+      return group.carrier->reduce_scatter(out, t, reduction);
     if (!t.is_cpu()) throw std::runtime_error("parts of different lengths are offered for tensors on the CPU");
     auto parts = at::empty({std::max<int64_t>(group.size * mine, 1)}, t.options()).narrow(0, 0, group.size * mine);
     all_to_all(group, parts, t, std::vector<int64_t>(group.size, mine), in);
@@ -366,19 +376,18 @@ HB_API Error hb_all_to_all(void* handle, void* output, void* input, const int64_
 
 HB_API Error hb_barrier(void* handle, void** result) {
   return started(handle, result, [](Group& group) {
-    if (group.size > 1) wait(group, group.backend->barrier(c10d::BarrierOptions()));
+    if (group.size > 1) group.carrier->barrier();
   });
 }
 
 namespace {
 
-/// Messages between two ranks do not queue: one may wait for another that is sent later.
-Error passed(void* handle, void* values, void** result,
-             const std::function<c10::intrusive_ptr<c10d::Work>(Backend&, std::vector<at::Tensor>&)>& post) {
+/// Messages between two ranks do not queue: one may wait for another that is sent later. Where they cannot be under way by themselves, all
+/// that were posted go together when somebody waits for one of them.
+Error passed(void* handle, void* values, void** result, bool goes, int peer, int tag) {
   return guarded([&] {
     auto& shared = group(handle);
     auto t = *tensor(values);
-    std::vector<at::Tensor> list{bytes_of(t)};
     auto work = begin(shared);
     auto taken = std::make_unique<WorkPointer>(work);
     if (t.nbytes() == 0) {
@@ -386,30 +395,62 @@ Error passed(void* handle, void* values, void** result,
       *result = taken.release();
       return;
     }
-    c10::intrusive_ptr<c10d::Work> posted;
+    const Message message{bytes_of(t), goes, peer, tag};
+    std::function<void()> posted;
     std::exception_ptr failure;
     try {
-      posted = post(*shared->backend, list);
+      posted = shared->carrier->send(message);
     } catch (...) {
       failure = std::current_exception();
     }
     if (failure) {
       finish(work, [&] { std::rethrow_exception(failure); });
+    } else if (posted) {
+      std::thread([work, posted, t] { finish(work, posted); }).detach();
     } else {
-      std::thread([work, posted, t] { finish(work, [&] { wait(*work->group, posted); }); }).detach();
+      std::lock_guard<std::mutex> guard(shared->lock);
+      work->is_message = true;
+      shared->posted.emplace_back(message, work);
     }
     *result = taken.release();
   });
 }
 
-}  // namespace
-
-HB_API Error hb_send(void* handle, void* values, int to, int tag, void** result) {
-  return passed(handle, values, result, [=](Backend& backend, std::vector<at::Tensor>& list) { return backend.send(list, to, tag); });
+/// Passes all messages that were posted.
+void exchange(const GroupPointer& group) {
+  std::vector<std::pair<Message, WorkPointer>> all;
+  {
+    std::lock_guard<std::mutex> guard(group->lock);
+    all.swap(group->posted);
+  }
+  if (all.empty()) return;
+  auto body = [group, all, mark = group->carrier->mark()] {
+    std::exception_ptr failure;
+    try {
+      std::vector<Message> messages;
+      for (const auto& each : all) messages.push_back(each.first);
+      group->carrier->follow(mark);
+      group->carrier->exchange(std::move(messages));
+      group->carrier->finish();
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    for (const auto& each : all)
+      finish(each.second, [&] {
+        if (failure) std::rethrow_exception(failure);
+      });
+  };
+  std::lock_guard<std::mutex> guard(group->lock);
+  group->queue.emplace_back(std::move(body));
+  group->changed.notify_all();
 }
 
+}  // namespace
+
+HB_API Error hb_send(void* handle, void* values, int to, int tag, void** result) { return passed(handle, values, result, true, to, tag); }
+
 HB_API Error hb_receive(void* handle, void* values, int from, int tag, void** result) {
-  return passed(handle, values, result, [=](Backend& backend, std::vector<at::Tensor>& list) { return backend.recv(list, from, tag); });
+  return passed(handle, values, result, false, from, tag);
 }
 
 /// Waits for the end of an operation; negative: as long as it takes. `outcome`: 0 ended, 1 not yet, 2 the group was stopped.
@@ -417,6 +458,7 @@ HB_API Error hb_work_wait(void* handle, int64_t timeout_ms, int* outcome) {
   return guarded([&] {
     auto& work = **static_cast<WorkPointer*>(handle);
     auto& shared = *work.group;
+    if (work.is_message) exchange(work.group);
     std::unique_lock<std::mutex> guard(shared.lock);
     const auto ready = [&] { return work.done || shared.stopped; };
     if (timeout_ms < 0) {

@@ -1,19 +1,38 @@
 // A device for tests that stands in for a GPU where there is none: its memory is the host's, its operators are those of the CPU, but
 // libtorch keeps it apart from the CPU as it does a GPU, on a thread of its own in backward. Tensors of both in one operator are refused.
+#include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
-#include <ATen/core/LegacyTypeDispatch.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <torch/library.h>
 
 #include <atomic>
+#include <string>
 #include <utility>
 #include <vector>
 
 namespace {
 
 constexpr auto kKind = c10::DeviceType::PrivateUse1;
-std::atomic<int64_t> g_reads{0};
+std::atomic<int64_t> g_reads{0}, g_limit{0};
+
+/// One device, whose streams and events have nothing to wait for: all is done when it is asked for.
+struct Guard final : c10::impl::DeviceGuardImplInterface {
+  c10::DeviceType type() const override { return kKind; }
+  c10::Device exchangeDevice(c10::Device) const override { return getDevice(); }
+  c10::Device getDevice() const override { return c10::Device(kKind, 0); }
+  void setDevice(c10::Device) const override {}
+  void uncheckedSetDevice(c10::Device) const noexcept override {}
+  c10::Stream getStream(c10::Device device) const noexcept override { return c10::Stream(c10::Stream::DEFAULT, device); }
+  c10::Stream getStreamFromGlobalPool(c10::Device device, bool) const override { return c10::Stream(c10::Stream::DEFAULT, device); }
+  c10::Stream exchangeStream(c10::Stream stream) const noexcept override { return c10::Stream(c10::Stream::DEFAULT, stream.device()); }
+  c10::DeviceIndex deviceCount() const noexcept override { return 1; }
+  void synchronizeStream(const c10::Stream&) const override {}
+  void record(void**, const c10::Stream&, const c10::DeviceIndex, const c10::EventFlag) const override {}
+  void block(void*, const c10::Stream&) const override {}
+};
+
+C10_REGISTER_GUARD_IMPL(PrivateUse1, Guard);
 
 void release(void* storage) { delete static_cast<c10::Storage*>(storage); }
 
@@ -63,6 +82,15 @@ struct Arguments {
   }
 };
 
+/// Refuses a new tensor that is too large, in the words of a full GPU.
+void require_room(const at::Tensor& made) {
+  const int64_t limit = g_limit, bytes = static_cast<int64_t>(made.nbytes());
+  if (limit > 0 && bytes > limit)
+    throw c10::OutOfMemoryError({__func__, __FILE__, static_cast<uint32_t>(__LINE__)},
+                                "CUDA out of memory. Tried to allocate " + std::to_string(bytes >> 20) +
+                                    ".00 MiB. GPU 0 has a total capacity of 1.00 GiB of which 0 bytes is free.");
+}
+
 void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   const size_t count = op.schema().arguments().size(), first = stack->size() - count;
   Arguments all;
@@ -89,6 +117,7 @@ void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   for (size_t i = stack->size() - op.schema().returns().size(); i < stack->size(); ++i) {
     c10::IValue& value = (*stack)[i];
     if (value.isTensor()) {
+      if (all.device && all.known.empty()) require_room(value.toTensor());
       value = all.give(value.toTensor());
     } else if (value.isTensorList()) {
       c10::List<at::Tensor> list;
@@ -108,12 +137,6 @@ at::Tensor& copy(at::Tensor& self, const at::Tensor& source, bool) {
 
 }  // namespace
 
-namespace c10 {
-namespace impl {
-C10_REGISTER_GUARD_IMPL(PrivateUse1, NoOpDeviceGuardImpl<DeviceType::PrivateUse1>);
-}
-}  // namespace c10
-
 TORCH_LIBRARY_IMPL(_, PrivateUse1, m) { m.fallback(torch::CppFunction::makeFromBoxedFunction<&fallback>()); }
 
 TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) { m.impl("copy_", copy); }
@@ -123,3 +146,11 @@ extern "C" __attribute__((visibility("default"))) int hb_stand_in_kind() { retur
 
 /// How often the host has waited for values of the device so far.
 extern "C" __attribute__((visibility("default"))) int64_t hb_stand_in_reads() { return g_reads; }
+
+/// The largest tensor that may be made of nothing but its size, as if there were no room for more; 0 for any.
+extern "C" __attribute__((visibility("default"))) void hb_stand_in_limit(int64_t bytes) { g_limit = bytes; }
+
+/// A tensor of the CPU over the same memory, for kernels that take its addresses; the caller frees it.
+extern "C" __attribute__((visibility("default"))) void* hb_stand_in_on_cpu(void* tensor) {
+  return new at::Tensor(on_host(*static_cast<at::Tensor*>(tensor)));
+}

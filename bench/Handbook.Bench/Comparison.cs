@@ -28,7 +28,7 @@ internal static class Comparison
     {
         var quick = options.Contains("--quick");
         var only = Array.IndexOf(options, "--only") is >= 0 and var at && at + 1 < options.Length ? options[at + 1] : null;
-        var root = Root();
+        var root = Repository.Root;
         var shared = Environment.GetEnvironmentVariable("HANDBOOK_SHARED") is { Length: > 0 } named ? named
             : Path.Combine(root, "..", "shared");
         var rows = new List<BenchRow>();
@@ -389,13 +389,5 @@ internal static class Comparison
         return $"{row.Name,-36}{Show(row.Ours),12}{Show(row.Peer),12}{row.Ratio?.ToString("f2") ?? "-",8}  {row.Unit}";
 
         static string Show(double? value) => value is null ? "-" : value >= 100 ? value.Value.ToString("f0") : value.Value.ToString("f2");
-    }
-
-    private static string Root()
-    {
-        for (var folder = new DirectoryInfo(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
-            if (File.Exists(Path.Combine(folder.FullName, "Handbook.slnx")))
-                return folder.FullName;
-        throw new InvalidOperationException("run inside the repository");
     }
 }

@@ -59,8 +59,7 @@ internal static class FamilyBench
     /// others use the machine.</summary>
     public static (double Speed, double Share, double GflopsPerCpuSecond) Measure(string kind, bool bf16, int steps)
     {
-        var keys = s_all.Single(each => each.Kind == kind).Keys;
-        var published = PublishedConfig.Parse(Encoding.UTF8.GetBytes($"{{ {Sizes}, {keys.Trim()[1..]}"), "bench");
+        var published = Config(kind);
         var shape = new Shape(kind, 512, 4, 8, 4, 1536, published.Decoder.VocabularySize, Rows: 4, Length: 512, published.Decoder.TiedHead);
         var specs = published.Family.Parameters(published.Decoder, fused: true);
         using var model = StepBench.Model(published.Decoder,
@@ -69,6 +68,14 @@ internal static class FamilyBench
         var result = StepBench.Measure(shape, model, optimizer, bf16, steps, lengths: null);
         var gflops = Flops(published.Decoder, specs) / 1e9;
         return (result.TokensPerSecond, result.TokensPerSecond * gflops / result.MatMulGflops, result.TokensPerCpuSecond * gflops);
+    }
+
+    /// <summary>The config of a kind of layer.</summary>
+    internal static PublishedConfig Config(string kind, int layers = 4)
+    {
+        var keys = s_all.Single(each => each.Kind == kind).Keys;
+        var sizes = Sizes.Replace("\"num_hidden_layers\": 4", $"\"num_hidden_layers\": {layers}", StringComparison.Ordinal);
+        return PublishedConfig.Parse(Encoding.UTF8.GetBytes($"{{ {sizes}, {keys.Trim()[1..]}"), "bench");
     }
 
     /// <summary>Floating point operations of the matrix products of one token, forward and backward; attention itself is not counted.</summary>

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using Handbook.Base;
 using Handbook.Bench;
+using Handbook.Bench.Gpu;
 using Handbook.Torch;
 
 const string Help = """
@@ -20,6 +21,8 @@ const string Help = """
       family KIND DTYPE STEPS             steps of one kind of layer: tokens/s, the share of the rate of products, and GFLOP of
                                           products in a second of one core
       rank SHAPE DTYPE STEPS STAGE        as one of the processes that RANK and WORLD_SIZE name, one JSON object
+      gpu test|bench [--dry] [--seconds N] [--only STAGE] [--out FILE]
+                                          all that is to be found out on a GPU, or with --dry on a device that stands in for one
       tokenize TOKENIZER CORPUS           our tokenizer on one thread, one JSON object
 
     SHAPE is 15m, 135m, 360m or 1.1b, DTYPE f32 or bf16, STAGE a stage of sharding from 0 to 3; LENGTHS, PAIRS and CORPUS are files.
@@ -74,6 +77,22 @@ switch (args)
     case ["rank", var shape, var dtype, var steps, var stage]:
         Console.WriteLine(JsonSerializer.Serialize(RanksBench.Rank(Shape.Of(shape), dtype == "bf16", int.Parse(steps), int.Parse(stage))));
         return 0;
+    case ["gpu", "stage", var stage, var seconds, .. var rest]:
+        return GpuCommand.RunStage(stage, rest.Contains("--dry"), int.Parse(seconds));
+    case ["gpu", "rank", var which, var world, var port, .. var rest]:
+        return GpuRanks.Run(int.Parse(which), int.Parse(world), int.Parse(port), rest.Contains("--dry"));
+    case ["gpu", "run", var folder, var output, .. var rest]:
+        return GpuRuns.Run(folder, output, rest);
+    case ["gpu", "test" or "bench", .. var rest]:
+        try
+        {
+            return GpuCommand.Run(args[1], rest);
+        }
+        catch (InputException problem)
+        {
+            Console.Error.WriteLine($"error: {problem.Message}");
+            return 2;
+        }
     case ["tokenize", var tokenizer, var corpus]:
         Console.WriteLine(JsonSerializer.Serialize(TokenizeBench.Measure(tokenizer, corpus)));
         return 0;

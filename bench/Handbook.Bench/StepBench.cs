@@ -23,6 +23,11 @@ internal sealed record Shape(string Name, int Hidden, int Layers, int Heads, int
 
     public static Shape SmolLm360M { get; } = new("360m", 960, 32, 15, 5, 2560, 49152, 2, 256, true);
 
+    public static Shape Llama8B { get; } = new("8b", 4096, 32, 32, 8, 14336, 128256, 4, 2048, false);
+
+    /// <summary>For a rehearsal: all of it, and nothing of any size.</summary>
+    public static Shape Tiny { get; } = new("tiny", 64, 2, 4, 2, 128, 256, 2, 24, false);
+
     public static Shape Of(string name) => name switch { "135m" => SmolLm135M, "360m" => SmolLm360M, "1.1b" => Llama1B, _ => Llama15M };
 
     public static Shape Llama1B { get; } = new("1.1b", 2048, 22, 32, 4, 5632, 32000, 2, 256, false);

@@ -1,4 +1,5 @@
 using Handbook.Base;
+using Handbook.Torch;
 using Handbook.Training.Distributed;
 
 namespace Handbook.Cli;
@@ -52,6 +53,9 @@ internal static class ExitCode
                 return Interrupted;
             case TypeInitializationException or AggregateException or System.Reflection.TargetInvocationException when exception.InnerException is { } inner:
                 return Of(inner);
+            case not null when OutOfMemory.In(exception) is { } full:
+                Console.Error.WriteLine($"error: {(full.OnGpu ? "the GPU's" : "the machine's")} memory is full: {full.Said}");
+                return DoesNotFit;
             case not null when FileProblem.Explain(exception) is { } explained:
                 return BadInput(explained);
             default:

@@ -140,6 +140,30 @@ internal static class PlanCommand
         return report.Advice is null ? ExitCode.Ok : ExitCode.DoesNotFit;
     }
 
+    /// <summary>Shows what a run takes that found no more memory, and with which keys it would take less.</summary>
+    /// <param name="memory">Bytes of the device; null for this machine.</param>
+    /// <returns>Whether there are such keys.</returns>
+    /// <exception cref="InputException">The run cannot be planned.</exception>
+    internal static bool Explain(FileInfo file, IReadOnlyList<string> overrides, Recipe recipe, long? memory, TextWriter output)
+    {
+        var asked = new ScaleOptions
+        {
+            Worlds = [1],
+            Network = new(double.PositiveInfinity, 0),
+            Memory = memory ?? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes,
+            Program = memory is null ? RankMemory.ProgramBytes : KnownDevice.Context,
+        };
+        var plan = ScalePlan.Of(recipe, null, asked);
+        // where the plan would fit, it has missed something: a tenth less of tensors than it says
+        var target = Math.Min(asked.Memory.Value, plan.Rows.Min(row => row.Memory.Total - (row.Memory.Total - asked.Program) / 10));
+        var report = new PlanReport(recipe, plan, asked, null)
+        {
+            Advice = FitAdvice.Of(recipe, target, keys => Again(file, [.. overrides, .. keys], recipe.Method, null, asked)),
+        };
+        report.Write(output);
+        return report.Advice.Count > 0;
+    }
+
     /// <summary>What a pipeline trains with.</summary>
     /// <exception cref="InputException">It trains nothing.</exception>
     private static Recipe Stage(Recipe recipe, List<string> notes)

@@ -5,6 +5,7 @@ using Handbook.Cli.Progress;
 using Handbook.Launch;
 using Handbook.Recipes;
 using Handbook.Runs;
+using Handbook.Torch;
 using Handbook.Torch.Native;
 using Handbook.Training.Distributed;
 using Handbook.Training.Methods;
@@ -71,6 +72,10 @@ internal static class TrainCommand
             {
                 return NotBegun(recipe, problem, diagnostics);
             }
+            catch (Exception failure) when (OutOfMemory.In(failure) is { } full)
+            {
+                return MemoryReport.Write(full, recipe, words.File, words.Overrides, Console.Error);
+            }
         }
         if (place.Rank == 0)
             Console.Error.Write(Talk.Messages(diagnostics, least));
@@ -83,7 +88,7 @@ internal static class TrainCommand
         {
             return NotBegun(recipe, problem, diagnostics, looks: false);
         }
-        return RunAsRank(place, recipe, live, diagnostics, cancel);
+        return RunAsRank(place, recipe, words, live, diagnostics, cancel);
     }
 
     /// <summary>Says why a run could not begin, where the keys stand that it comes of, and with what else would stop it.</summary>
@@ -100,7 +105,8 @@ internal static class TrainCommand
 
     /// <summary>Runs as one of several processes, which end together, whatever happens to one of them. The first says why a run could not
     /// begin, as one alone does.</summary>
-    private static int RunAsRank(Rendezvous place, Recipe recipe, LiveLine live, Diagnostics diagnostics, CancellationToken cancel)
+    private static int RunAsRank(Rendezvous place, Recipe recipe, (FileInfo File, IReadOnlyList<string> Overrides) words, LiveLine live,
+        Diagnostics diagnostics, CancellationToken cancel)
     {
         using var job = Join(place, cancel);
         var console = place.Rank == 0 ? new ConsoleObserver(live) { Least = Talk.Least(recipe.Training.LogLevel) } : null;
@@ -116,6 +122,8 @@ internal static class TrainCommand
             job.Watch.Report(failure);
             if (console is { HasEntered: false } && (failure as InputException ?? FileProblem.Explain(failure)) is { } problem)
                 return NotBegun(recipe, problem, diagnostics);
+            if (OutOfMemory.In(failure) is { } full)
+                return MemoryReport.Write(full, recipe, words.File, words.Overrides, Console.Error);
             throw;
         }
     }

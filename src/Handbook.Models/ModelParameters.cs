@@ -131,7 +131,7 @@ internal sealed class ModelParameters : IDisposable
     public static ModelParameters Allocate(ParameterPlan plan)
     {
         var result = new ModelParameters(plan);
-        result.Buckets = [.. BucketLayout.Of(plan).Select(layout => ParameterBucket.Of(layout, result._spill))];
+        result.Buckets = [.. BucketLayout.Of(plan).Select(layout => ParameterBucket.Of(layout, plan.Device, result._spill))];
         foreach (var bucket in result.Buckets)
             foreach (var (parameter, _) in bucket.Parameters)
             {
@@ -141,7 +141,7 @@ internal sealed class ModelParameters : IDisposable
         result.Trained = [.. result.Buckets.Where(bucket => bucket.Gradients is not null)];
         foreach (var rule in plan.Rules)
             if (rule.Storage == ParameterStorage.Resident)
-                result.Add(rule, Tensor.Zeros(rule.Type, [.. rule.Spec.Shape]));
+                result.Add(rule, Tensor.Zeros(rule.Type, plan.Device, [.. rule.Spec.Shape]));
         return result;
     }
 
@@ -150,7 +150,7 @@ internal sealed class ModelParameters : IDisposable
         using var scope = TensorScope.Enter();
         var parameter = new Parameter(rule.Spec.Name, values, trainable: false);
         if (rule.Copy is { } copy)
-            parameter.SetCompute(Tensor.Zeros(copy, [.. rule.Spec.Shape]));
+            parameter.SetCompute(Tensor.Zeros(copy, Plan.Device, [.. rule.Spec.Shape]));
         _byName.Add(rule.Spec.Name, parameter);
     }
 
@@ -160,13 +160,13 @@ internal sealed class ModelParameters : IDisposable
         foreach (var bucket in Buckets)
         {
             foreach (var (parameter, _) in bucket.Parameters.Where(placed => _rules[placed.Parameter.Name].Adapter is null))
-                weights.Read(parameter.Name, parameter.Value.DType, (nint)parameter.Value.Data);
+                Read(parameter.Name, parameter.Value);
             if (!IsOfAdapter(bucket))
                 bucket.TakeOwn();           // before the next: the rest need not be here at once
         }
         foreach (var rule in Plan.Rules.Where(rule => rule is { Adapter: null, Storage: not ParameterStorage.Bucket }))
             if (rule.Storage is not (ParameterStorage.Mapped or ParameterStorage.Codes))
-                weights.Read(rule.Spec.Name, rule.Type, (nint)_byName[rule.Spec.Name].Value.Data);
+                Read(rule.Spec.Name, _byName[rule.Spec.Name].Value);
             else if (_byName.ContainsKey(rule.Spec.Name))
                 continue;
             else if (rule.Quantisation is not { } codes)
@@ -177,6 +177,15 @@ internal sealed class ModelParameters : IDisposable
         LoadAdapters();
         ReleasePages();
         weights.ForgetPages();
+
+        void Read(string name, Tensor value)
+        {
+            using var scope = TensorScope.Enter();
+            if (!value.Device.IsCpu && weights.CanMap(name))
+                value.Detach().CopyFrom(weights.Map(name));         // from the file's pages, without a copy between
+            else
+                HostMemory.Write(value, host => weights.Read(name, host.DType, (nint)host.Data));
+        }
     }
 
     /// <summary>Gives adapters their values, lowest first, and makes all that are no references active.</summary>

@@ -11,23 +11,27 @@ internal sealed class ParameterBucket : IDisposable
     private readonly List<Tensor> _resident = [];
     private readonly ReservedMemory? _values, _compute, _gradients;
 
-    private ParameterBucket(BucketLayout layout, SpillFile? spill)
+    private readonly Device _device;
+
+    private ParameterBucket(BucketLayout layout, Device device, SpillFile? spill)
     {
         var (rule, count) = (layout.Rule, layout.Count);
+        _device = device;
         Layout = layout;
         var spills = spill is not null && layout.CanSpill;
         IsSpilled = spills;
         (Values, _values) = Room(rule.Type, layout.HasMastersApart, spills ? spill : null);
-        OwnValues = layout.HasMastersApart ? Resident(spills ? spill!.Zeros(rule.Type, count) : Tensor.Zeros(rule.Type, count)) : Part(Values);
+        OwnValues = layout.HasMastersApart ? Resident(spills ? spill!.Zeros(rule.Type, count) : Zeros(rule.Type, count))
+            : Part(Values);
         if (rule.Copy is { } copy)
         {
             (Compute, _compute) = Room(copy, Comes);
-            OwnCompute = !layout.KeepsOwnCopy ? null : Comes ? Resident(Tensor.Zeros(copy, count)) : Part(Compute);
+            OwnCompute = !layout.KeepsOwnCopy ? null : Comes ? Resident(Zeros(copy, count)) : Part(Compute);
         }
         if (rule.IsTrained)
         {
             (Gradients, _gradients) = Room(rule.Type, Streams);
-            OwnGradients = Streams ? Resident(Tensor.Zeros(rule.Type, count)) : Part(Gradients);
+            OwnGradients = Streams ? Resident(Zeros(rule.Type, count)) : Part(Gradients);
         }
         var placed = new List<(Parameter, long)>();
         foreach (var (its, offset) in layout.Rules.Zip(layout.Offsets))
@@ -109,10 +113,10 @@ internal sealed class ParameterBucket : IDisposable
     /// <summary>What travels, so that products have what they read: masters, or the copy of them.</summary>
     public (Tensor Whole, Tensor Own) Wire => Layout.SendsMasters ? (Values, OwnValues) : (Compute!, OwnCompute!);
 
-    public static ParameterBucket Of(BucketLayout layout, SpillFile? spill)
+    public static ParameterBucket Of(BucketLayout layout, Device device, SpillFile? spill)
     {
         using var scope = TensorScope.Enter();
-        return new(layout, spill);
+        return new(layout, device, spill);
     }
 
     /// <summary>Keeps this process's part of masters that were written as a whole, and what follows from them.</summary>
@@ -168,10 +172,13 @@ internal sealed class ParameterBucket : IDisposable
 
     private Tensor Part(Tensor whole) => IsCut ? Resident(whole.Detach().Narrow(0, Start, Count)) : whole;
 
+    private Tensor Zeros(DType type, long count) => Tensor.Zeros(type, _device, count);
+
     private (Tensor, ReservedMemory?) Room(DType type, bool comes, SpillFile? spill = null)
     {
-        if (!comes)
-            return (Resident(spill is null ? Tensor.Zeros(type, Total) : spill.Zeros(type, Total)), null);
+        // only the machine's memory comes and goes under an address that stays
+        if (!comes || !_device.IsCpu)
+            return (Resident(spill is null ? Zeros(type, Total) : spill.Zeros(type, Total)), null);
         var memory = new ReservedMemory(type, Total);
         _reserved.Add(memory);
         return (memory.Tensor, memory);

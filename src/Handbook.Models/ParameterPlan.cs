@@ -118,6 +118,9 @@ internal sealed record ParameterPlan
     /// <summary>Whether any masters lie in a file.</summary>
     public bool Spills => SpillFolder is not null && Compute != Residual;
 
+    /// <summary>Where everything lies that products read; what a file maps is copied there.</summary>
+    public Device Device { get; private init; } = Device.Cpu;
+
     /// <summary>Which part of what is trained is this process's.</summary>
     public Shard Shard { get; private init; } = Shard.Alone;
 
@@ -195,6 +198,19 @@ internal sealed record ParameterPlan
 
     /// <summary>The same with masters that products do not read in a file of a folder.</summary>
     public ParameterPlan WithMastersIn(string folder) => this with { SpillFolder = folder };
+
+    /// <summary>The same on another device: nothing is mapped there, and weights are kept as wide as products are, which only the CPU's widen
+    /// on their way.</summary>
+    public ParameterPlan On(Device device) => device.IsCpu ? this with { Device = device } : this with
+    {
+        Device = device,
+        Rules = [.. Rules.Select(rule => rule.Storage == ParameterStorage.Mapped ? rule with { Storage = ParameterStorage.Resident } : rule)
+            .Select(rule => !IsNarrow(rule) ? rule : rule.Spec.Kind == ParameterKind.Embedding ? rule with { Copy = Compute }
+                : rule with { Type = Compute })],
+    };
+
+    private bool IsNarrow(ParameterRule rule) => rule is { Quantisation: null, Copy: null, Adapter: null, Spec.IsExact: false }
+        && rule.Spec.Kind is ParameterKind.Weight or ParameterKind.Embedding && rule.Type.Size < Compute.Size;
 
     /// <summary>The same with what is trained shared out among processes.</summary>
     public ParameterPlan SharedOut(Shard shard) => this with { Shard = shard };

@@ -86,7 +86,8 @@ public sealed class SavedModel(Decoder model, PublishedConfig config, Generation
 
     private static TensorData Read(ModelParameters parameters, string name)
     {
-        var value = parameters.Whole(name);
+        var whole = parameters.Whole(name);
+        var value = whole.Device.IsCpu ? whole : TensorScope.Detach(HostMemory.Of(whole));
         return new TensorData(new TensorInfo(name, value.DType, [.. value.Shape]), TensorKeeper.Address(value), new TensorKeeper(value));
     }
 }

@@ -21,7 +21,7 @@ internal sealed class EmbeddingNoise(double alpha, long seed)
     public Func<Tensor, StreamLayout, Tensor> For(TokenBatch batch, int step) => (embeddings, stream) =>
     {
         using var scope = TensorScope.Enter();
-        return scope.Keep(embeddings + Noise(batch, step, (int)embeddings.Size(1), stream).To(embeddings.DType));
+        return scope.Keep(embeddings + Noise(batch, step, (int)embeddings.Size(1), stream).To(embeddings.DType).To(embeddings.Device));
     };
 
     private Tensor Noise(TokenBatch batch, int step, int width, StreamLayout stream)

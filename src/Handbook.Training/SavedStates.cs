@@ -69,8 +69,8 @@ internal sealed class SavedStates : IDisposable
             if (first >= last)
                 continue;
             var data = file.Read(part);
-            NativeMemory.Copy((byte*)data.Pointer + (first - start) * size, (byte*)target.Data + (first - from) * size,
-                (nuint)((last - first) * size));
+            HostMemory.Write(target, host => NativeMemory.Copy((byte*)data.Pointer + (first - start) * size,
+                (byte*)host.Data + (first - from) * size, (nuint)((last - first) * size)));
             GC.KeepAlive(data.Owner);
             found += last - first;
             end = last;

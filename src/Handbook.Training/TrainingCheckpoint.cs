@@ -173,8 +173,10 @@ internal static class TrainingCheckpoint
         new(new TensorInfo(name, value.DType, [.. value.Shape]), stream =>
     {
         const long Chunk = 16 << 20;
+        using var scope = TensorScope.Enter();
+        var host = HostMemory.Of(value);
         var bytes = value.Count * value.DType.Size;
         for (var at = 0L; at < bytes; at += Chunk)
-            stream.Write(new ReadOnlySpan<byte>((byte*)value.Data + at, (int)Math.Min(Chunk, bytes - at)));
+            stream.Write(new ReadOnlySpan<byte>((byte*)host.Data + at, (int)Math.Min(Chunk, bytes - at)));
     });
 }

@@ -11,6 +11,9 @@ namespace Handbook.Training;
 /// <summary>The keys of the training loop; each property is one key, in snake_case.</summary>
 public sealed record TrainingOptions
 {
+    private const string FloatSixteen = "float16 needs losses to be scaled, or small gradients are lost; bfloat16 needs nothing of the kind, on "
+        + "CPUs and on every GPU since 2020: set bf16: true, or leave both out for float32";
+
     /// <summary>The run folder: checkpoints, metrics and the final model. A run starts again from its last checkpoint.</summary>
     [Key(IsUsual = true)]
     public string OutputDir { get; init; } = "trainer_output";
@@ -140,8 +143,17 @@ public sealed record TrainingOptions
     [Key(IsUsual = true)]
     public bool Bf16 { get; init; }
 
-    /// <summary>Compute in float16; it needs a GPU.</summary>
-    [Key(NotBuilt = "mixed precision on the CPU is bfloat16")]
+    /// <summary>Compute on the CPU although there is a GPU. Without it a GPU is used where libtorch was built for one and this version can
+    /// run the recipe there; the start of a run says which.</summary>
+    [Key(Aliases = ["no_cuda"])]
+    public bool UseCpu { get; init; }
+
+    /// <summary>On a GPU, multiply float32 with ten bits of its mantissa, which is several times faster; null and <c>false</c> multiply
+    /// whole numbers.</summary>
+    public bool? Tf32 { get; init; }
+
+    /// <summary>Compute in float16.</summary>
+    [Key(NotBuilt = FloatSixteen)]
     public bool Fp16 { get; init; }
 
     /// <summary>Evaluate in bfloat16 throughout.</summary>
@@ -149,7 +161,7 @@ public sealed record TrainingOptions
     public bool Bf16FullEval { get; init; }
 
     /// <summary>Evaluate in float16 throughout.</summary>
-    [Key(NotBuilt = "mixed precision on the CPU is bfloat16")]
+    [Key(NotBuilt = FloatSixteen)]
     public bool Fp16FullEval { get; init; }
 
     /// <summary>Keep only each layer's input and compute the rest again in the backward pass: less memory, about a third more

@@ -19,6 +19,7 @@ public sealed class GuideRunTests : IDisposable
         ["docs/guide/dpo.md"] = [Sft],
         ["docs/guide/orpo-and-kto.md"] = [Sft],
         ["docs/guide/optimisers.md"] = [],
+        ["docs/guide/gpu.md"] = [],
         ["docs/guide/evaluation.md"] = [Sft, "./handbook reward recipes/tiny/reward.yaml"],
         ["docs/quantised-weights.md"] = [Sft],
         ["docs/guide/taking-your-model-elsewhere.md"] =

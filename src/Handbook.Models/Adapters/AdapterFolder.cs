@@ -64,13 +64,15 @@ internal sealed class AdapterFolder(string folder) : IAdapterSource
 
         unsafe void Read(ParameterSpec spec)
         {
-            var value = parameters[spec.Name].Value;
-            foreach (var part in spec.Parts)
+            HostMemory.Write(parameters[spec.Name].Value, value =>
             {
-                var data = tensors.Find(part.Published, part.PublishedShape);
-                PartCopy.ToOurs(data, part, spec.Count / Math.Max(spec.Shape[0], 1), value.DType, (nint)value.Data);
-                GC.KeepAlive(data.Owner);
-            }
+                foreach (var part in spec.Parts)
+                {
+                    var data = tensors.Find(part.Published, part.PublishedShape);
+                    PartCopy.ToOurs(data, part, spec.Count / Math.Max(spec.Shape[0], 1), value.DType, (nint)value.Data);
+                    GC.KeepAlive(data.Owner);
+                }
+            });
         }
     }
 

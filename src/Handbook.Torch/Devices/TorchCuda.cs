@@ -18,6 +18,9 @@ internal static unsafe class TorchCuda
     /// <summary>libtorch's setting of its allocator for GPUs.</summary>
     private const string AllocatorVariable = "PYTORCH_CUDA_ALLOC_CONF";
 
+    /// <summary>cuBLAS's own: sums of one order need work space of one size.</summary>
+    private const string WorkspaceVariable = "CUBLAS_WORKSPACE_CONFIG";
+
     /// <summary>What this libtorch lacks to use a GPU; null where nothing.</summary>
     public static string? Missing
     {
@@ -94,6 +97,15 @@ internal static unsafe class TorchCuda
         TorchRuntime.Load();
         Shim.Check(Shim.CudaMemory(device.Index, values));
         return new(values[0], values[1], values[2], values[3], values[4], values[5]);
+    }
+
+    /// <summary>Rules for all operators from here on, see <see cref="ComputeDevice.Prepare"/>.</summary>
+    public static void SetRules(bool tf32, bool deterministic)
+    {
+        TorchRuntime.Load();
+        if (deterministic)
+            _ = Shim.SetEnvironment(WorkspaceVariable, ":4096:8", 0);       // before the first product
+        Shim.Check(Shim.CudaRules(tf32 ? 1 : 0, deterministic ? 1 : 0));
     }
 
     /// <summary>Begins new peaks of <see cref="Memory"/> at what is in use now.</summary>

@@ -68,7 +68,7 @@ public sealed unsafe class ProcessGroup : IDisposable
         string name = "the group of all") => new ProcessGroup(name, Backend.Gloo, rank, size, timeout, host, networkInterface).Join(store);
 
     /// <summary>A group over NCCL, for tensors on CUDA devices.</summary>
-    /// <exception cref="Base.InputException">This libtorch has no NCCL.</exception>
+    /// <exception cref="Base.InputException">There is no NCCL; says what to install, or to name with <c>HANDBOOK_NCCL</c>.</exception>
     public static ProcessGroup OverNccl(Store store, int rank, int size, TimeSpan timeout, string name = "the group of all") =>
         new ProcessGroup(name, Backend.Nccl, rank, size, timeout, null, null).Join(store);
 
@@ -81,7 +81,7 @@ public sealed unsafe class ProcessGroup : IDisposable
         var limit = Store.Milliseconds(Timeout + TimeSpan.FromSeconds(10));     // a wait ends first, with words of ours
         var error = Backend == Backend.Gloo
             ? Shim.GroupGloo(store.Native, Rank, Size, _host, _interface, limit, &handle)
-            : Shim.GroupNccl(store.Native, Rank, Size, limit, &handle);
+            : Shim.GroupNccl(store.Native, Rank, Size, &handle);
         GC.KeepAlive(store);
         if (error != 0)
             throw Failure("joining", Shim.Take(error));

@@ -13,6 +13,7 @@ internal static unsafe partial class Shim
     [LibraryImport(Library, EntryPoint = "hb_cuda_stream")] public static partial nint CudaStream(int index, nint* stream);
     [LibraryImport(Library, EntryPoint = "hb_cuda_memory")] public static partial nint CudaMemory(int index, long* values);
     [LibraryImport(Library, EntryPoint = "hb_cuda_reset_peak")] public static partial nint CudaResetPeak(int index);
+    [LibraryImport(Library, EntryPoint = "hb_cuda_rules")] public static partial nint CudaRules(int tf32, int deterministic);
     [LibraryImport(Library, EntryPoint = "hb_cuda_trim")] public static partial nint CudaTrim();
 
     /// <summary>What this build lacks to ask CUDA's streams and allocator; null where nothing.</summary>

@@ -27,7 +27,7 @@ internal static unsafe partial class Shim
     [LibraryImport(Library, EntryPoint = "hb_group_gloo", StringMarshalling = StringMarshalling.Utf8)]
     public static partial nint GroupGloo(nint store, int rank, int size, string? host, string? networkInterface, int timeout, nint* result);
     [LibraryImport(Library, EntryPoint = "hb_group_nccl")]
-    public static partial nint GroupNccl(nint store, int rank, int size, int timeout, nint* result);
+    public static partial nint GroupNccl(nint store, int rank, int size, nint* result);
     [LibraryImport(Library, EntryPoint = "hb_group_stop")] public static partial void GroupStop(nint group);
     [LibraryImport(Library, EntryPoint = "hb_group_free")] public static partial void GroupFree(nint group);
 

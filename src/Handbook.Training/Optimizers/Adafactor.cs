@@ -17,7 +17,7 @@ internal sealed class Adafactor : Optimizer
 {
     private readonly ModelParameters _parameters;
     private readonly AdafactorStep _step;
-    private readonly StateStore _store = new(null);
+    private readonly StateStore _store;
     private readonly List<Piece> _pieces = [];
 
     /// <param name="parameters">What to train, in float32.</param>
@@ -27,7 +27,7 @@ internal sealed class Adafactor : Optimizer
     {
         if (parameters.Plan.Residual != DType.Float32)
             throw new ArgumentException($"Adafactor computes in float32, not {parameters.Plan.Residual}", nameof(parameters));
-        (_parameters, _step) = (parameters, step with { WeightDecay = decay });
+        (_parameters, _step, _store) = (parameters, step with { WeightDecay = decay }, new(null, parameters.Plan.Device));
         // A slice of a published matrix (GPT-2's query of its c_attn) stands for itself: its columns' means are its own.
         foreach (var piece in ParameterPiece.Trained(parameters))
             _pieces.Add(new(piece, _store.Zeros(DType.Float32, piece.Rows),

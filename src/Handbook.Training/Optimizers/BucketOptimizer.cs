@@ -23,7 +23,7 @@ internal abstract class BucketOptimizer<TRule> : Optimizer where TRule : struct,
         Func<ParameterPiece, bool>? updates = null)
     {
         (_parameters, _decay, _layout) = (parameters, decay, layout ?? new());
-        _store = new(_layout.SpillFolder);
+        _store = new(_layout.SpillFolder, parameters.Plan.Device);
         Stretches = StateStretch.Of(parameters, _store, _layout, kinds, updates ?? (_ => true));
     }
 

@@ -82,7 +82,7 @@ internal sealed class GradientProjection
                 of = numbers[i];
         }
         var signs = Tensor.From([.. largest.Select(x => x < 0 ? -1.0 : 1.0)], along == 0 ? [1, largest.Length] : [largest.Length, 1]);
-        return vectors * signs.To(vectors.DType);
+        return vectors * signs.To(vectors.DType).To(vectors.Device);
     }
 
     /// <summary>Takes other numbers as the directions, such as random ones.</summary>

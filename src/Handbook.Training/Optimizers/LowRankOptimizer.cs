@@ -27,6 +27,7 @@ internal abstract class LowRankOptimizer : Optimizer
         Func<ParameterPiece, bool> isTarget, Func<Func<ParameterPiece, bool>, AdamW> rest)
     {
         (_parameters, Options, _beta1, _beta2, _epsilon, _decay) = (parameters, options, beta1, beta2, epsilon, decay);
+        Store = new(null, parameters.Plan.Device);
         foreach (var piece in ParameterPiece.Trained(parameters).Where(isTarget))
         {
             var projection = new GradientProjection(Store, piece, ProjectionSides.Of(options.Sides, piece.Rows, piece.Width), options.Rank);
@@ -39,7 +40,7 @@ internal abstract class LowRankOptimizer : Optimizer
     protected LowRankOptions Options { get; }
 
     /// <summary>Where states lie.</summary>
-    protected StateStore Store { get; } = new(null);
+    protected StateStore Store { get; }
 
     /// <summary>Matrices with projected gradients.</summary>
     protected IEnumerable<ParameterPiece> Targets => _targets.Select(target => target.Piece);

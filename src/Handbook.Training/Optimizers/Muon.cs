@@ -22,14 +22,14 @@ internal sealed class Muon : Optimizer
     private readonly ModelParameters _parameters;
     private readonly MuonOptions _options;
     private readonly double _decay;
-    private readonly StateStore _store = new(null);
+    private readonly StateStore _store;
     private readonly List<(ParameterPiece Piece, Tensor Momentum)> _matrices = [];
     private readonly AdamW _rest;
 
     /// <param name="rest">AdamW for what is no hidden matrix, made of the pieces that it is given.</param>
     public Muon(ModelParameters parameters, MuonOptions options, double decay, Func<Func<ParameterPiece, bool>, AdamW> rest)
     {
-        (_parameters, _options, _decay) = (parameters, options, decay);
+        (_parameters, _options, _decay, _store) = (parameters, options, decay, new(null, parameters.Plan.Device));
         foreach (var piece in ParameterPiece.Trained(parameters).Where(piece => piece.IsHidden))
             _matrices.Add((piece, _store.Zeros(piece.Bucket.Values.DType, piece.Count)));
         _rest = rest(piece => !piece.IsHidden);

@@ -50,7 +50,9 @@ internal sealed record StateLayout
 }
 
 /// <summary>Where states lie: in memory, or in a file of which the part that is updated is in memory.</summary>
-internal sealed class StateStore(string? spillFolder) : IDisposable
+/// <param name="spillFolder">Null for memory.</param>
+/// <param name="device">Whose memory that is.</param>
+internal sealed class StateStore(string? spillFolder, Device device) : IDisposable
 {
     /// <summary>Smaller tensors are not worth a place in a file.</summary>
     private const long SmallestPaged = 100_000;
@@ -65,7 +67,7 @@ internal sealed class StateStore(string? spillFolder) : IDisposable
     public Tensor Zeros(DType type, long count)
     {
         using var scope = TensorScope.Enter();
-        var tensor = TensorScope.Detach(_file is not null && count >= SmallestPaged ? _file.Zeros(type, count) : Tensor.Zeros(type, count));
+        var tensor = TensorScope.Detach(_file is not null && count >= SmallestPaged ? _file.Zeros(type, count) : Tensor.Zeros(type, device, count));
         _tensors.Add(tensor);
         return tensor;
     }

@@ -137,6 +137,14 @@ internal sealed record TrainingPlan
     private static ParameterPlan Masters(ParameterPlan plan, TrainingOptions options) =>
         options.IsPaged() ? plan.WithMastersIn(options.OutputDir) : plan;
 
+    /// <summary>The same, computed on the device that was chosen.</summary>
+    public TrainingPlan On(DevicePlan chosen)
+    {
+        var there = this with { Parameters = Parameters.On(chosen.Device.Device) };
+        there._notes.AddRange(chosen.Notes);
+        return there;
+    }
+
     /// <summary>Loads the model that the plan describes; weights that it quantises come from the cache.</summary>
     public Decoder LoadModel(IWorkObserver observer)
     {

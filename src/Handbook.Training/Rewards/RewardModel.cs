@@ -143,7 +143,7 @@ public sealed class RewardModel(Decoder network, Tokenizer tokenizer) : IDisposa
     {
         using var scope = TensorScope.Enter();
         var places = ScorePlace.Of(batch, Network.Config.PadId);
-        var values = Network.Scores(batch.Stream(), Array.ConvertAll(places, place => place.Place)).To(DType.Float64).AsSpan<double>();
+        var values = Network.Scores(batch.Stream(), Array.ConvertAll(places, place => place.Place)).ToArray<double>();
         for (int i = 0, within = 0; i < places.Length; i++)
         {
             if (!double.IsFinite(values[i]))

@@ -12,7 +12,7 @@ internal sealed class AccelerateFile : LauncherFile
     /// <summary>Keys of the launcher alone or of devices that are not here, on which nothing depends.</summary>
     private static readonly string[] s_withoutEffect =
     [
-        "main_training_function", "rdzv_backend", "same_network", "compute_environment", "debug", "downcast_bf16", "use_cpu", "gpu_ids",
+        "main_training_function", "rdzv_backend", "same_network", "compute_environment", "debug", "downcast_bf16", "gpu_ids",
             "enable_cpu_affinity", "tpu_env", "tpu_use_cluster", "tpu_use_sudo", "tpu_vm", "tpu_name", "tpu_zone", "command_file", "commands",
             "dynamo_config", "dynamo_backend", "ipex_config", "mpirun_config",
     ];
@@ -34,6 +34,11 @@ internal sealed class AccelerateFile : LauncherFile
             file.OneOf("mixed_precision", value, "bf16", "no", "false", "");
             if (value == "bf16")
                 file.Expect("mixed_precision", "bf16", "true");
+        },
+        ["use_cpu"] = (file, value) =>
+        {
+            if (value == "true")
+                file.Expect("use_cpu", "use_cpu", value);
         },
         ["deepspeed_config"] = s_nothing,
         ["fsdp_config"] = s_nothing,

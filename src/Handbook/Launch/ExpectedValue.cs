@@ -24,6 +24,7 @@ internal sealed record ExpectedValue(string Where, string Key, string Value)
             "per_device_train_batch_size" => training.PerDeviceTrainBatchSize,
             "max_grad_norm" => training.MaxGradNorm ?? 0,
             "bf16" => training.Bf16 ? 1.0 : 0,
+            "use_cpu" => training.UseCpu ? 1.0 : 0,
             "gradient_checkpointing" => training.GradientCheckpointing ? 1.0 : 0,
             _ => throw new InvalidOperationException($"{Key} is not compared"),
         };

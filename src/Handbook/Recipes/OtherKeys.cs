@@ -60,7 +60,6 @@ internal static class OtherKeys
         NoEffect<bool>("do_predict", "`handbook generate` writes answers", false),
         NoEffect<bool>("overwrite_output_dir", "a run goes on from its last checkpoint; `fresh: true` starts anew", false),
         NoEffect<bool>("full_determinism", "the same seed gives the same bits", false),
-        NoEffect<bool?>("tf32", "the CPU computes in float32 or bfloat16"),
         NoEffect<bool>("save_safetensors", "models are always saved as safetensors", true),
         NoEffect<bool>("include_tokens_per_second", Always, false),
         NoEffect<object>("include_num_input_tokens_seen", Always, "no"),
@@ -86,21 +85,20 @@ internal static class OtherKeys
         NoEffect<string>("half_precision_backend", "mixed precision is built in", "auto"),
         NoEffect<string>("fp16_opt_level", "mixed precision is built in", "O1"),
         NoEffect<bool>("use_ipex", "the processor's own instructions are used anyway", false),
-        NoEffect<bool>("use_mps_device", "training runs on the CPU", false),
-        NoEffect<int>("tpu_num_cores", "training runs on the CPU"),
-        NoEffect<bool>("tpu_metrics_debug", "training runs on the CPU", false),
+        NoEffect<bool>("use_mps_device", "training runs on CPUs and NVIDIA's GPUs", false),
+        NoEffect<int>("tpu_num_cores", "training runs on CPUs and NVIDIA's GPUs"),
+        NoEffect<bool>("tpu_metrics_debug", "training runs on CPUs and NVIDIA's GPUs", false),
         NoEffect<int>("past_index", "the models here keep no such memory", -1),
         NoEffect<string>("mp_parameters", Whole, ""),
         NoEffect<object>("debug", "every message is shown", ""),
         NoEffect<bool>("logging_nan_inf_filter", "a loss that is not a number stops the run before it spoils the weights", true),
-        NoEffect<int>("_n_gpu", "training runs on the CPU", -1));
+        NoEffect<int>("_n_gpu", "each process computes on one GPU, or on the CPU", -1));
 
     private static IEnumerable<RecipeKey> Tracking() => Group("Tracking",
         NoEffect<string>("project", Local, "huggingface"),
         NoEffect<string>("trackio_space_id", Local, "trackio"));
 
     private static IEnumerable<RecipeKey> Processes() => Group("Several processes",
-        NoEffect<bool>("use_cpu", "this version computes on the CPU", false) with { Aliases = ["no_cuda"] },
         NoEffect<object>("deepspeed", "DeepSpeed's settings, or a JSON file of them: what they share out becomes zero_stage and offload_optimizer, and "
             + "what the recipe says too has to agree with them") with
         { Disposition = Disposition.Expands },

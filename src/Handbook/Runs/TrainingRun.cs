@@ -62,6 +62,9 @@ public static class TrainingRun
 
         TorchRuntime.Load();       // after all that needs no tensor
         observer.Said(TorchRuntime.Description);
+        var device = DevicePlan.Of(plan, all.LocalRank, all.Count);
+        plan = plan.On(device);
+        observer.Said(device.Said(plan.Parameters));
         using var products = BlockedProductKernel.ForAll(options.Deterministic);
         foreach (var warning in TorchRuntime.Warnings)
             observer.Warned(warning);

@@ -45,10 +45,14 @@ internal sealed class ReferenceModel
 
     /// <summary>Opens it as long as it is needed.</summary>
     public Decoder Load() => _named is { } other
-        ? other.Load(other.Config(), _start.Model.Compute, load: QuantisedCache.Loader(other, _start.Observer)) : LoadInitial();
+        ? other.Load(other.Config(), _start.Model.Compute, load: QuantisedCache.Loader(other, _start.Observer), device: Place) : LoadInitial();
 
     /// <summary>Opens the model that the run began with.</summary>
-    public Decoder LoadInitial() => _start.Initial() ?? _start.Source.Load(_start.Source.Config(), _start.Model.Compute);
+    public Decoder LoadInitial() => _start.Initial()
+        ?? _start.Source.Load(_start.Source.Config(), _start.Model.Compute, device: Place);
+
+    // beside the policy
+    private Device Place => _start.Model.Parameters.Plan.Device;
 
     /// <summary>Opens it for the whole run; with <c>sync_ref_model</c> it follows the policy.</summary>
     /// <param name="why">Behind "kept in memory", why it has to be; empty for nothing.</param>
@@ -71,7 +75,8 @@ internal sealed class ReferenceModel
         if (!keys.SyncRefModel)
             return new LiveReference(Load());
         using var weights = ModelWeights.Open(Folder, PublishedConfig.Load(Folder), fused: true);
-        return new LiveReference(Decoder.Load(weights, ParameterPlan.Resident(weights.Parameters, DType.Float32, _start.Model.Compute)),
+        return new LiveReference(Decoder.Load(weights, ParameterPlan.Resident(weights.Parameters, DType.Float32, _start.Model.Compute)
+            .On(Place)),
             keys.RefModelSyncSteps, keys.RefModelMixupAlpha);
     }
 }

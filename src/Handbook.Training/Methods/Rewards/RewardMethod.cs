@@ -28,7 +28,7 @@ internal sealed class RewardMethod(double? centring = null, bool groupsByMicroBa
             using var scope = TensorScope.Enter();
             var places = ScorePlace.Of(bin.Batch);
             var scores = model.Scores(bin.Stream, Array.ConvertAll(places, place => place.Place), pass.OptionsFor(bin.Batch));
-            var pairs = Pairs.Of(places, scores.Detach().To(DType.Float64).AsSpan<double>(), group);
+            var pairs = Pairs.Of(places, scores.ToArray<double>(), group);
             all.Add(pairs);
             var (chosen, rejected) = (new double[pairs.Count], new double[pairs.Count]);
             var loss = group.Share * RewardObjective.Evaluate(pairs.Chosen, pairs.Rejected, pairs.Margins, centring, group.Totals.Rows,
