@@ -94,6 +94,9 @@ public sealed class Decoder : IDisposable
     /// <summary>Element type of products.</summary>
     public DType Compute => Parameters.Plan.Compute;
 
+    /// <summary>Where it is computed.</summary>
+    internal Device Device => Parameters.Plan.Device;
+
     internal IReadOnlyList<DecoderLayer> Layers => _layers;
 
     /// <summary>A model with the weights of a checkpoint.</summary>

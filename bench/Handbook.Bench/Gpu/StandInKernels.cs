@@ -3,6 +3,7 @@ using Handbook.Torch;
 using Handbook.Torch.Devices;
 using Handbook.Torch.Fused;
 using Handbook.Torch.Kernels;
+using Handbook.Torch.Quantised;
 
 namespace Handbook.Bench.Gpu;
 
@@ -121,6 +122,22 @@ internal sealed class StandInKernels : DeviceKernels
     {
         using var scope = TensorScope.Enter();
         Cpu.RowLinear<T>(On(x), On(weight), OnOrNull(bias), On(y));
+    }
+
+    public override void ReadCodes<T>(QuantisedMatrix weight, long row, long column, Tensor tile, bool unscaled)
+    {
+        using var scope = TensorScope.Enter();
+        Cpu.ReadCodes<T>(weight, row, column, On(tile), unscaled);
+    }
+
+    public override void AttentionDecode<T>(CachePlan plan, int layer, in AttentionShape shape, Tensor queryKeyValue, Tensor output,
+        Tensor? sinks)
+    {
+        using var scope = TensorScope.Enter();
+        var blocks = Enumerable.Range(0, plan.Count)
+            .Select(s => Array.ConvertAll(plan.Chain(s).ToArray(), block => block with { Memory = On(block.Memory) })).ToArray();
+        Cpu.AttentionDecode<T>(new CachePlan(blocks, [.. Enumerable.Range(0, plan.Count).Select(plan.First), plan.Tokens]), layer, shape,
+            On(queryKeyValue), On(output), OnOrNull(sinks));
     }
 
     public override void Rotate<T>(RotaryTable rotary, Mirrored<int> positions, Tensor rows, int heads, int headSize, bool backward)

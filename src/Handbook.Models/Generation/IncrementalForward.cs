@@ -19,7 +19,7 @@ internal sealed class IncrementalForward(Decoder model)
     /// <summary>Logits after the last new token of each sequence.</summary>
     /// <param name="caches">One per sequence; the new tokens are added.</param>
     /// <param name="tokens">New tokens of each sequence, at least one.</param>
-    /// <returns>[S, V], float32 or float64.</returns>
+    /// <returns>[S, V], float32 or float64, on the CPU, where tokens are drawn.</returns>
     public Tensor Logits(IReadOnlyList<KeyValueCache> caches, IReadOnlyList<ReadOnlyMemory<int>> tokens)
     {
         using var scope = TensorScope.Enter();
@@ -47,7 +47,7 @@ internal sealed class IncrementalForward(Decoder model)
         traffic?.Cross(model.Layers.Count, model.Layers.Count);
         step.Advance();
         var hidden = model.FinalNorm(RowSelect.Forward(residual, step.Last), delta is null ? null : RowSelect.Forward(delta, step.Last));
-        return scope.Keep(LinearLogProb.Logits(hidden, model.Head, model.HeadOptions));
+        return scope.Keep(HostMemory.Of(LinearLogProb.Logits(hidden, model.Head, model.HeadOptions)));
     }
 
     private static Tensor Attend(DecoderLayer layer, Tensor x, Step step, RotaryTable? rotary)

@@ -13,6 +13,7 @@ internal sealed class KeyValueCache : IDisposable
 {
     private readonly int _layers, _keyHeads, _headSize, _valueSize;
     private readonly DType _dtype;
+    private readonly Device _device;
     private Tensor _buffer;
     private int _capacity;
     private int _holders = 1;
@@ -37,9 +38,11 @@ internal sealed class KeyValueCache : IDisposable
     /// <param name="prefix">What stands before the first token; it is held as long as this cache is. null begins anew.</param>
     /// <param name="start">How many of the prefix's tokens stand before; it must have them already. null for all that it has.</param>
     /// <param name="memory">Counts the bytes of this cache; null for as the prefix is counted.</param>
+    /// <param name="device">Where the model computes; null: on the CPU.</param>
     public KeyValueCache(DecoderConfig config, DType dtype, int capacity = 128, KeyValueCache? prefix = null, int? start = null,
-        CacheMemory? memory = null)
+        CacheMemory? memory = null, Device? device = null)
     {
+        _device = device ?? Device.Cpu;
         _memory = memory ?? prefix?._memory;
         (_layers, _keyHeads, _headSize, _valueSize) = (config.Layers, config.KeyValueHeads, config.HeadSize, config.ValueHeadSize);
         Start = start ?? prefix?.Length ?? 0;
@@ -113,7 +116,7 @@ internal sealed class KeyValueCache : IDisposable
         buffer.Narrow(2, capacity * _headSize, capacity * _valueSize).View(_layers, _keyHeads, capacity, _valueSize);
 
     private Tensor Room(int capacity) =>
-        TensorScope.Detach(Tensor.Empty(_dtype, Device.Cpu, _layers, _keyHeads, (long)capacity * (_headSize + _valueSize)));
+        TensorScope.Detach(Tensor.Empty(_dtype, _device, _layers, _keyHeads, (long)capacity * (_headSize + _valueSize)));
 
     /// <summary>Counts tokens whose keys and values all layers have written.</summary>
     internal void Advance(int tokens) => OwnLength += tokens;

@@ -29,7 +29,8 @@ internal sealed class PromptCaches : IDisposable
         if (start is not null)
             start.Cache ??= Read(start.Tokens);
         return _prompts[index] ??= new PromptCache(index, _requests[index],
-            new KeyValueCache(_model.Config, _model.Compute, _requests[index].Tokens.Length - (start?.Tokens.Length ?? 0), start?.Cache),
+            new KeyValueCache(_model.Config, _model.Compute, _requests[index].Tokens.Length - (start?.Tokens.Length ?? 0), start?.Cache,
+                device: _model.Device),
             _ =>
         {
             if (start is not null && --start.Users == 0)
@@ -39,7 +40,7 @@ internal sealed class PromptCaches : IDisposable
 
     private KeyValueCache Read(ReadOnlyMemory<int> tokens)
     {
-        var cache = new KeyValueCache(_model.Config, _model.Compute, tokens.Length);
+        var cache = new KeyValueCache(_model.Config, _model.Compute, tokens.Length, device: _model.Device);
         for (var at = 0; at < tokens.Length; at += _tokensAtOnce)
         {
             using var scope = TensorScope.Enter();

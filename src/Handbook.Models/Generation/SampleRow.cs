@@ -48,7 +48,8 @@ internal sealed class SampleRow(PromptCache prompt, int sample, SamplingOptions 
     public bool IsDone => Answer is not null || Failure is not null;
 
     /// <summary>Begins behind a prompt that is read.</summary>
-    public void Start(Decoder model) => Cache = new KeyValueCache(model.Config, model.Compute, Math.Min(room, FirstRoom), Prompt.Cache);
+    public void Start(Decoder model) => Cache = new KeyValueCache(model.Config, model.Compute, Math.Min(room, FirstRoom), Prompt.Cache,
+        device: model.Device);
 
     /// <summary>Draws from the logits behind what there is; any thread may do it.</summary>
     public void Draw(ReadOnlySpan<float> logits)

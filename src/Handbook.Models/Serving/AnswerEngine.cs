@@ -230,7 +230,8 @@ internal sealed class AnswerEngine : IDisposable
             return false;
         var start = known?.Common ?? 0;
         request.Prompt = new PromptCache(0, new SampleRequest(request.Tokens, [.. Enumerable.Range(0, request.Count).Select(i => (long)i)]),
-            new KeyValueCache(request.Model.Config, request.Model.Compute, request.Tokens.Length - start, held, start, _memory));
+            new KeyValueCache(request.Model.Config, request.Model.Compute, request.Tokens.Length - start, held, start, _memory,
+                request.Model.Device));
         request.BegunAt = Stopwatch.GetTimestamp();
         Statistics.Begin(request.Tokens.Length, start);
         return true;

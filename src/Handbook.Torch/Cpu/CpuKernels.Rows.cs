@@ -1,5 +1,6 @@
 using Handbook.Torch.Fused;
 using Handbook.Torch.Kernels;
+using Handbook.Torch.Quantised;
 
 namespace Handbook.Torch.Cpu;
 
@@ -56,6 +57,9 @@ internal sealed unsafe partial class CpuKernels
     private static void RowLinear<T, TOut>(Tensor x, Tensor weight, Tensor? bias, Tensor y) where T : unmanaged where TOut : unmanaged =>
         RowLinearKernel.Run(x.Pointer<T>(), x.Stride(0), (int)x.Size(0), weight.Pointer<T>(), PointerOrNull<T>(bias), y.Pointer<TOut>(),
             (int)x.Size(1), (int)weight.Size(0));
+
+    public override void ReadCodes<T>(QuantisedMatrix weight, long row, long column, Tensor tile, bool unscaled) =>
+        weight.Read(row, tile.Size(0), column, tile.Size(1), tile.Pointer<T>(), unscaled);
 
     public override void CrossEntropy<T>(Tensor logits, int start, Mirrored<int> targets, double[]? weights, in HeadOptions options,
         HeadStatistics statistics)

@@ -67,15 +67,15 @@ internal sealed unsafe partial class CudaKernels
     {
         using var scope = TensorScope.Enter();
         var (rows, vocabulary, device, all) = (logits.Size(0), (int)logits.Size(1), logits.Device, statistics.Count);
-        var (numbers, tokens) = statistics.On(device);
+        var memory = statistics.On(device);
         var states = Tensor.Empty(DType.Float64, device, rows, CudaHead.StateSize);
-        double* known = At<double>(states), columns = At<double>(numbers) + start, sums = columns + all;
+        double* known = At<double>(states), first = (double*)At<byte>(memory), columns = first + start, sums = columns + all;
         var target = At<int>(targets.On(device)) + start;
         var (scale, cap) = ((float)options.Scale, (float)options.SoftCap);
         Launch(CudaHead.Begin(known, rows), device);
         Launch(CudaHead.Tile(At<T>(logits), logits.Stride(0), target, known, 0, rows, vocabulary, scale, cap), device);
-        Launch(CudaHead.Finish(known, target, columns, sums, sums + all, sums + 2 * all, numbers.Size(0) > 4 ? sums + 3 * all : null,
-            At<int>(tokens) + start, rows, vocabulary), device);
+        Launch(CudaHead.Finish(known, target, columns, sums, sums + all, sums + 2 * all, statistics.Numbers > 4 ? sums + 3 * all : null,
+            (int*)(first + statistics.Numbers * all) + start, rows, vocabulary), device);
         if (weights is not null)
             Launch(CudaHead.Gradient(At<T>(logits), logits.Stride(0), target, Send<double>(weights.AsSpan(start, (int)rows), device), sums, 0,
                 rows, vocabulary, vocabulary, scale, cap, (float)options.LabelSmoothing), device);

@@ -1,5 +1,6 @@
 using Handbook.Torch.Devices;
 using Handbook.Torch.Kernels;
+using Handbook.Torch.Quantised;
 
 namespace Handbook.Torch.Cuda;
 
@@ -52,6 +53,34 @@ internal sealed unsafe partial class CudaKernels
         var isWide = y.DType != x.DType;
         Launch(CudaLinear.RowByRow(At<T>(x), x.Stride(0), At<T>(weight), AtOrNull<T>(bias), isWide ? null : At<T>(y),
             isWide ? At<float>(y) : null, x.Size(0), x.Size(1), weight.Size(0)), x.Device);
+    }
+
+    public override void ReadCodes<T>(QuantisedMatrix weight, long row, long column, Tensor tile, bool unscaled)
+    {
+        var (columns, device) = ((int)tile.Size(1), tile.Device);
+        foreach (var (matrix, from, at, count) in weight.Pieces(row, tile.Size(0)))
+        {
+            var codes = Codes(matrix, device, unscaled);
+            var target = At<T>(tile) + at * columns;
+            Launch(matrix.Format.Kind == QuantisedKind.Int8 ? CudaQuantised.Int8Values(codes, from, count, column, columns, target)
+                : CudaQuantised.FourBitValues(codes, from, count, column, columns, target), device);
+        }
+    }
+
+    private CudaCodes Codes(CodedMatrix matrix, Device device, bool unscaled)
+    {
+        var (place, isDouble) = (matrix.On(device), matrix.Format.Double);
+        return new()
+        {
+            Codes = At<byte>(place.Codes),
+            Scales = unscaled || isDouble ? null : At<float>(place.Scales),
+            ScaleCodes = isDouble ? At<byte>(place.Scales) : null,
+            NestedScales = AtOrNull<float>(place.NestedScales),
+            Offset = matrix.Offset,
+            Book = At<float>(place.Book),
+            Columns = matrix.Columns,
+            BlockSize = matrix.BlockSize,
+        };
     }
 
     // The first byte of rows of any type.

@@ -1,5 +1,6 @@
 using Handbook.Torch.Fused;
 using Handbook.Torch.Kernels;
+using Handbook.Torch.Quantised;
 
 namespace Handbook.Torch.Devices;
 
@@ -63,6 +64,23 @@ internal abstract partial class DeviceKernels
     }
 
     public virtual void RowLinear<T>(Tensor x, Tensor weight, Tensor? bias, Tensor y) where T : unmanaged => throw Missing();
+
+    /// <summary>Values of some columns of some rows of a weight that is kept as codes.</summary>
+    /// <param name="tile">[rows, columns], contiguous; written.</param>
+    /// <param name="unscaled">The codes of int8 themselves.</param>
+    public void ReadCodes(QuantisedMatrix weight, long row, long column, Tensor tile, bool unscaled)
+    {
+        switch (Element("values of codes", tile))
+        {
+            case DType.Float32: ReadCodes<float>(weight, row, column, tile, unscaled); break;
+            case DType.BFloat16: ReadCodes<BFloat16>(weight, row, column, tile, unscaled); break;
+            case DType.Float16: ReadCodes<Half>(weight, row, column, tile, unscaled); break;
+            default: ReadCodes<double>(weight, row, column, tile, unscaled); break;
+        }
+    }
+
+    public virtual void ReadCodes<T>(QuantisedMatrix weight, long row, long column, Tensor tile, bool unscaled) where T : unmanaged =>
+        throw Missing();
 
     // ---- attention -----------------------------------------------------------------------------------------------
 

@@ -85,7 +85,7 @@ internal sealed class AdapterWork
     /// </remarks>
     public Tensor SquaredNorms(int last)
     {
-        var squares = _weight.RowSquares().Clone();
+        var squares = _weight.RowSquares().ToNonBlocking(_weight.Adapters[0].Down.Value.Device).Clone();
         for (var l = 0; l <= last; l++)
         {
             var adapter = _weight.Adapters[l];

@@ -1,5 +1,3 @@
-using Handbook.Torch.Native;
-
 namespace Handbook.Torch.Fused;
 
 /// <summary>Per target: what the whole vocabulary was needed for; all of length M.</summary>
@@ -10,7 +8,8 @@ internal sealed class HeadStatistics(int count, bool squares = false)
         _meanLogit = new double[count];
     private readonly double[]? _logSquares = squares ? new double[count] : null;
     private readonly int[] _argMax = new int[count];
-    private NativeReference? _numbers, _tokens;
+    private Mirrored<byte>? _memory;
+    private Device _device;
     private bool _isBehind;
 
     /// <summary>M.</summary>
@@ -38,16 +37,17 @@ internal sealed class HeadStatistics(int count, bool squares = false)
     internal double[][] Columns =>
         LogSquares is { } ofSquares ? [LogProb, LogSumExp, Entropy, MeanLogit, ofSquares] : [LogProb, LogSumExp, Entropy, MeanLogit];
 
-    /// <summary>Where a device writes them: the columns of numbers in the order of <see cref="Columns"/>, [columns, M], float64, and the
-    /// tokens, [M], int32. All calls are for one device; the tensors are the caller's.</summary>
-    internal (Tensor Numbers, Tensor Tokens) On(Device device)
+    /// <summary>How many columns of numbers there are.</summary>
+    internal int Numbers => _logSquares is null ? 4 : 5;
+
+    /// <summary>Where a device writes them, so that one copy brings all: bytes of the columns of numbers in the order of
+    /// <see cref="Columns"/>, float64, and behind them of the tokens, int32. All calls are for one device; the tensor is the caller's.
+    /// </summary>
+    internal Tensor On(Device device)
     {
-        _isBehind = true;
-        if (_numbers is not null)
-            return (_numbers.Open(), _tokens!.Open());
-        var (numbers, tokens) = (Tensor.Zeros(DType.Float64, device, _logSquares is null ? 4 : 5, count), Tensor.Zeros(DType.Int32, device, count));
-        (_numbers, _tokens) = (new(numbers), new(tokens));
-        return (numbers, tokens);
+        (_isBehind, _device) = (true, device);
+        _memory ??= new(Tensor.Zeros(DType.UInt8, device, (Numbers * sizeof(double) + sizeof(int)) * (long)count));
+        return _memory.On(device);
     }
 
     private T UpToDate<T>(T column)
@@ -56,12 +56,11 @@ internal sealed class HeadStatistics(int count, bool squares = false)
             return column;
         _isBehind = false;
         using var scope = TensorScope.Enter();
-        var (numbers, tokens) = (_numbers!.Open().ToArray<double>(), _tokens!.Open().ToArray<int>());
+        var bytes = _memory!.On(_device).ToArray<byte>();
         double[]?[] columns = [_logProb, _logSumExp, _entropy, _meanLogit, _logSquares];
-        for (var i = 0; i < columns.Length; i++)
-            if (columns[i] is { } values)
-                Array.Copy(numbers, (long)i * count, values, 0, count);
-        tokens.CopyTo(_argMax, 0);
+        for (var i = 0; i < Numbers; i++)
+            Buffer.BlockCopy(bytes, i * count * sizeof(double), columns[i]!, 0, count * sizeof(double));
+        Buffer.BlockCopy(bytes, Numbers * count * sizeof(double), _argMax, 0, count * sizeof(int));
         return column;
     }
 }

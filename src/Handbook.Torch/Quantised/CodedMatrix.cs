@@ -16,6 +16,8 @@ namespace Handbook.Torch.Quantised;
 internal sealed class CodedMatrix : IDisposable
 {
     private readonly Tensor _book;
+    private readonly Lock _gate = new();
+    private readonly List<(Device Device, CodedPlace Place)> _elsewhere = [];
 
     /// <param name="format">What the codes are.</param>
     /// <param name="rows">[out].</param>
@@ -68,11 +70,49 @@ internal sealed class CodedMatrix : IDisposable
         IsInt8 = Format.Kind == QuantisedKind.Int8,
     };
 
+    /// <summary>The same in the memory of a device, sent there once; the tensors stay this object's.</summary>
+    internal CodedPlace On(Device device)
+    {
+        var own = new CodedPlace(Codes, Scales, NestedScales, _book);
+        if (device == Codes.Device)
+            return own;
+        lock (_gate)
+        {
+            foreach (var (known, place) in _elsewhere)
+                if (known == device)
+                    return place;
+            var sent = new CodedPlace(Sent(Codes), Sent(Scales), NestedScales is null ? null : Sent(NestedScales), Sent(_book));
+            _elsewhere.Add((device, sent));
+            return sent;
+        }
+
+        Tensor Sent(Tensor tensor)
+        {
+            using var scope = TensorScope.Enter();
+            return TensorScope.Detach(tensor.To(device));
+        }
+    }
+
+    public void Dispose()
+    {
+        foreach (var (_, place) in _elsewhere)
+            place.Dispose();
+        Codes.Dispose();
+        Scales.Dispose();
+        NestedScales?.Dispose();
+        _book.Dispose();
+    }
+}
+
+/// <summary>Where a matrix of codes lies.</summary>
+/// <param name="Book">The values of codes, behind them those of codes of scales.</param>
+internal readonly record struct CodedPlace(Tensor Codes, Tensor Scales, Tensor? NestedScales, Tensor Book) : IDisposable
+{
     public void Dispose()
     {
         Codes.Dispose();
         Scales.Dispose();
         NestedScales?.Dispose();
-        _book.Dispose();
+        Book.Dispose();
     }
 }

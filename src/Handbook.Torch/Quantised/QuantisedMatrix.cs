@@ -1,3 +1,4 @@
+using Handbook.Torch.Devices;
 using Handbook.Torch.Fused;
 using Handbook.Torch.Kernels;
 
@@ -52,17 +53,24 @@ internal sealed unsafe class QuantisedMatrix : IDisposable
     /// <summary>A part of the weight; [rows, columns].</summary>
     /// <param name="type">Float32, BFloat16 or Float64: the float32 value rounded, or widened.</param>
     /// <param name="unscaled">The codes of int8 themselves.</param>
-    public Tensor Tile(DType type, long row, long rows, long column, long columns, bool unscaled = false)
+    /// <param name="device">Where the values are wanted; null: on the CPU.</param>
+    public Tensor Tile(DType type, long row, long rows, long column, long columns, bool unscaled = false, Device? device = null)
     {
-        var tile = Tensor.Empty(type, Device.Cpu, rows, columns);
-        switch (type)
-        {
-            case DType.Float32: Read(row, rows, column, columns, tile.Pointer<float>(), unscaled); break;
-            case DType.BFloat16: Read(row, rows, column, columns, tile.Pointer<BFloat16>(), unscaled); break;
-            case DType.Float64: Read(row, rows, column, columns, tile.Pointer<double>(), unscaled); break;
-            default: throw new NotSupportedException($"values of codes as {type}");
-        }
+        var tile = Tensor.Empty(type, device ?? Device.Cpu, rows, columns);
+        DeviceKernels.Of(tile).ReadCodes(this, row, column, tile, unscaled);
         return tile;
+    }
+
+    /// <summary>The parts that some rows are of, in order: rows of the matrix, and where among those rows they begin.</summary>
+    internal IEnumerable<(CodedMatrix Matrix, long From, long At, long Rows)> Pieces(long row, long rows)
+    {
+        for (long at = 0, count; at < rows; at += count)
+        {
+            var part = PartOf(row + at);
+            var inside = row + at - _starts[part];
+            count = Math.Min(rows - at, _parts[part].Rows - inside);
+            yield return (_parts[part].Matrix, _parts[part].From + inside, at, count);
+        }
     }
 
     /// <summary>The whole weight, for tests and for what merges it.</summary>
@@ -74,6 +82,8 @@ internal sealed unsafe class QuantisedMatrix : IDisposable
     public Tensor Linear(Tensor x, Tensor? bias)
     {
         var type = TypeFor(x);
+        if (_roundsInputs && type != DType.Float64 && !x.Device.IsCpu)
+            throw new NotSupportedException($"int8 weights whose inputs are rounded as well, with inputs {x.Describe()}");
         if (_roundsInputs && type != DType.Float64)
             return InType(x, DType.Float32, input => Int8Product.Linear(input, this, bias?.To(DType.Float32)));
         return type == x.DType ? Multiply(x, bias) : InType(x, type, input => Multiply(input, bias?.To(type)));
@@ -83,15 +93,15 @@ internal sealed unsafe class QuantisedMatrix : IDisposable
     internal Tensor Multiply(Tensor x, Tensor? bias)
     {
         var type = x.DType;
-        var most = Product.StoredColumns(Columns, Rows);
+        var most = Most(x.Device, Columns, Rows);
         if (most >= Rows)
-            return OverTile(0, Rows, 0, Columns, type, tile => Product.Linear(x, tile, bias));
+            return OverTile(x, type, tile => Product.Linear(x, tile, bias));
         var result = Tensor.Empty(type, x.Device, x.Size(0), Rows);
         for (var j = 0L; j < Rows; j += most)
         {
             using var scope = TensorScope.Enter();
             var width = Math.Min(most, Rows - j);
-            Product.Into(x, Tile(type, j, width, 0, Columns).T(), result.Narrow(1, j, width), bias?.Narrow(0, j, width));
+            Product.Into(x, Tile(type, j, width, 0, Columns, device: x.Device).T(), result.Narrow(1, j, width), bias?.Narrow(0, j, width));
         }
         return result;
     }
@@ -104,16 +114,16 @@ internal sealed unsafe class QuantisedMatrix : IDisposable
         if (type != dy.DType)
             return InType(dy, type, Of);
         // Whole blocks, but for the last.
-        var most = (Product.StoredColumns(Rows, Columns) + QuantisedFormat.BlockSize - 1) / QuantisedFormat.BlockSize
+        var most = (Most(dy.Device, Rows, Columns) + QuantisedFormat.BlockSize - 1) / QuantisedFormat.BlockSize
             * QuantisedFormat.BlockSize;
         if (most >= Columns)
-            return OverTile(0, Rows, 0, Columns, type, tile => Product.Of(dy, tile));
+            return OverTile(dy, type, tile => Product.Of(dy, tile));
         var result = Tensor.Empty(type, dy.Device, dy.Size(0), Columns);
         for (var j = 0L; j < Columns; j += most)
         {
             using var scope = TensorScope.Enter();
             var width = Math.Min(most, Columns - j);
-            Product.Into(dy, Tile(type, 0, Rows, j, width), result.Narrow(1, j, width));
+            Product.Into(dy, Tile(type, 0, Rows, j, width, device: dy.Device), result.Narrow(1, j, width));
         }
         return result;
     }
@@ -123,6 +133,8 @@ internal sealed unsafe class QuantisedMatrix : IDisposable
     public Tensor RowByRow(Tensor x, Tensor? bias, DType output)
     {
         using var scope = TensorScope.Enter();
+        if (!x.Device.IsCpu)
+            return scope.Keep(RowByRowElsewhere(x, bias, output));
         var type = x.DType == DType.Float64 ? DType.Float64 : DType.Float32;
         var input = TypeFor(x) == DType.BFloat16 ? x.To(DType.BFloat16) : x;
         var y = Tensor.Empty(output == DType.BFloat16 ? DType.Float32 : output, x.Device, x.Size(0), Rows);
@@ -137,6 +149,25 @@ internal sealed unsafe class QuantisedMatrix : IDisposable
                 offsets is null ? null : offsets.Pointer<float>(), y.Pointer<float>(), (int)Columns, (int)Rows);
         return scope.Keep(y.To(output));
     }
+
+    private Tensor RowByRowElsewhere(Tensor x, Tensor? bias, DType output)
+    {
+        var (input, y) = (x.To(Compute).Contiguous(), Tensor.Empty(output, x.Device, x.Size(0), Rows));
+        var most = Most(x.Device, Columns, Rows);
+        for (var j = 0L; j < Rows; j += most)
+        {
+            using var scope = TensorScope.Enter();
+            var width = Math.Min(most, Rows - j);
+            var part = Tensor.Empty(output == DType.Float32 ? output : Compute, x.Device, x.Size(0), width);
+            DeviceKernels.Of(x).RowLinear(input, Tile(Compute, j, width, 0, Columns, device: x.Device), bias?.Narrow(0, j, width).To(Compute), part);
+            y.Narrow(1, j, width).CopyFrom(part);
+        }
+        return y;
+    }
+
+    // Values that are there at once: on the CPU what its caches hold, elsewhere a gigabyte at most, for whole matrices are multiplied fastest.
+    private static long Most(Device device, long inputs, long outputs) => device.IsCpu ? Product.StoredColumns(inputs, outputs)
+        : Math.Clamp((1L << 28) / Math.Max(1, inputs), 1, outputs);
 
     /// <summary>The scales of int8 rows; [out].</summary>
     internal Tensor RowScales()
@@ -170,10 +201,10 @@ internal sealed unsafe class QuantisedMatrix : IDisposable
         return scope.Keep(product(x.To(type)).To(x.DType));
     }
 
-    private Tensor OverTile(long row, long rows, long column, long columns, DType type, Func<Tensor, Tensor> product)
+    private Tensor OverTile(Tensor x, DType type, Func<Tensor, Tensor> product)
     {
         using var scope = TensorScope.Enter();
-        return scope.Keep(product(Tile(type, row, rows, column, columns)));
+        return scope.Keep(product(Tile(type, 0, Rows, 0, Columns, device: x.Device)));
     }
 
     private int PartOf(long row)
@@ -182,7 +213,8 @@ internal sealed unsafe class QuantisedMatrix : IDisposable
         return found >= 0 ? found : ~found - 1;
     }
 
-    private void Read<T>(long row, long rows, long column, long columns, T* target, bool unscaled) where T : unmanaged
+    /// <summary>What <see cref="Tile"/> gives, on the CPU.</summary>
+    internal void Read<T>(long row, long rows, long column, long columns, T* target, bool unscaled) where T : unmanaged
     {
         var perPiece = RowPieces.PerPiece((int)columns);
         ThreadTeam.Run((int)((rows + perPiece - 1) / perPiece), new TileBody<T>(this, row, rows, column, columns, target, perPiece, unscaled));

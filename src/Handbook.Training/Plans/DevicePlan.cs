@@ -20,6 +20,7 @@ internal sealed record DevicePlan(ComputeDevice Device, IReadOnlyList<string> No
         (nameof(DeviceKernels.AdafactorStep), plan => plan.Run.Training.Optimizer() == OptimizerKind.Adafactor),
         (nameof(DeviceKernels.AttentionSinkBackward), plan => plan.Parameters.Rules.Any(rule => rule.Spec.Name.EndsWith("sinks", StringComparison.Ordinal))),
         (nameof(DeviceKernels.AttentionDecode), plan => SamplesAnswers(plan.Run)),
+        (nameof(DeviceKernels.ReadCodes), plan => plan.Parameters.Rules.Any(rule => rule.Quantisation is not null)),
         (nameof(DeviceKernels.Dropout), plan => plan.Dropout > 0),
         (nameof(DeviceKernels.RoundToBFloat16), plan => plan.Parameters.Rules.Any(rule => rule.Rounds)),
     ];
@@ -56,8 +57,8 @@ internal sealed record DevicePlan(ComputeDevice Device, IReadOnlyList<string> No
         var (run, options) = (plan.Run, plan.Run.Training);
         if (SamplesAnswers(run))
             yield return "answers are sampled on the CPU alone so far";
-        if (plan.Parameters.Rules.Any(rule => rule.Quantisation is not null))
-            yield return "quantised weights are multiplied on the CPU alone so far";
+        if (plan.Parameters.Rules.Any(rule => rule.Quantisation is { RoundsInputs: true }))
+            yield return "int8 weights whose inputs are rounded as well are multiplied on the CPU alone so far";
         if (options.IsPaged() || options.OffloadOptimizer != OptimizerOffload.None)
             yield return "states of the optimiser outside a GPU's memory are updated on the CPU alone so far";
         if (count > 1)

@@ -34,13 +34,13 @@ internal static unsafe class StandInDevice
     public static List<string> Launched { get; } = [];
 
     /// <summary>How often the host has waited for values of the device.</summary>
-    public static long Reads => ((delegate* unmanaged<long>)NativeLibrary.GetExport(s_loaded.Value.Library, "hb_stand_in_reads"))();
+    public static long Waits => ((delegate* unmanaged<long>)NativeLibrary.GetExport(s_loaded.Value.Library, "hb_stand_in_reads"))();
 
     /// <summary>The device; skips the calling test where it cannot be had.</summary>
     public static Device Need()
     {
         EmulatedLibrary.Need();
-        Assert.SkipUnless(File.Exists(s_path), $"libtorch {TorchRuntime.Version} has another way for such devices: no {s_path}");
+        Assert.SkipUnless(File.Exists(s_path), $"no {s_path}: tools/build-native.sh builds it");
         return s_loaded.Value.Device;
     }
 }

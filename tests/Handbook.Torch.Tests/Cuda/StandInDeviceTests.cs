@@ -39,11 +39,11 @@ public sealed class StandInDeviceTests
     {
         var device = StandInDevice.Need();
         using var scope = TensorScope.Enter();
-        var before = StandInDevice.Reads;
+        var before = StandInDevice.Waits;
         var x = Tensor.From([1f, 2f]).ToNonBlocking(device);
-        Assert.Equal(before, StandInDevice.Reads);
+        Assert.Equal(before, StandInDevice.Waits);
         _ = x.ToArray<float>();
-        Assert.Equal(before + 1, StandInDevice.Reads);
+        Assert.Equal(before + 1, StandInDevice.Waits);
     }
 
     [Fact]

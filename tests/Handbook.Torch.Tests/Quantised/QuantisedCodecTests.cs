@@ -163,6 +163,6 @@ internal static class Some
     public static Tensor Matrix(int rows, int columns, int seed = 1) =>
         Tensor.From(Array.ConvertAll(Kernels.Some.Normal(seed, rows * columns), value => (float)value), rows, columns);
 
-    public static QuantisedMatrix Quantised(string format, Tensor matrix, DType compute = DType.Float32) =>
-        new([new(QuantisedCodec.Quantise(Format(format), matrix), 0, matrix.Size(0))], compute);
+    public static QuantisedMatrix Quantised(string format, Tensor matrix, DType compute = DType.Float32, bool roundsInputs = false) =>
+        new([new(QuantisedCodec.Quantise(Format(format), matrix), 0, matrix.Size(0))], compute, roundsInputs);
 }

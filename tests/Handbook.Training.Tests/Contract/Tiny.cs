@@ -37,12 +37,12 @@ internal static class Tiny
 
     /// <summary>A model with weights far from their usual start, so that every part of it matters.</summary>
     public static Decoder Model(string kind, int seed = 1, DType? dtype = null, DType? compute = null, ModelHead head = ModelHead.Language,
-        Shard? shard = null)
+        Shard? shard = null, Device? device = null)
     {
         var config = head == ModelHead.Score ? Config(kind).WithScoreHead() : Config(kind);
         var type = dtype ?? DType.Float64;
         return Filled(config, ParameterPlan.Trained(config.Family.Parameters(config.Decoder, fused: true), type, compute ?? type)
-            .SharedOut(shard ?? Shard.Alone), seed);
+            .SharedOut(shard ?? Shard.Alone).On(device ?? Device.Cpu), seed);
     }
 
     /// <summary>The same model, frozen, with an adapter over it whose numbers are far from their usual start too.</summary>
@@ -55,8 +55,9 @@ internal static class Tiny
     /// <param name="head">What the network ends in.</param>
     /// <param name="asValues">Keeps the values of codes in the place of the codes.</param>
     public static Decoder Adapted(string kind, AdapterKind adapter, int seed = 1, DType? dtype = null, double upRate = 1,
-        int? adapterSeed = null, ModelHead head = ModelHead.Language, bool asValues = false, Shard? shard = null) =>
-        Made(kind, AdapterKinds.Config(adapter), AdapterKinds.Codes(adapter), seed, dtype, upRate, adapterSeed, head, asValues, shard);
+        int? adapterSeed = null, ModelHead head = ModelHead.Language, bool asValues = false, Shard? shard = null,
+        Device? device = null) =>
+        Made(kind, AdapterKinds.Config(adapter), AdapterKinds.Codes(adapter), seed, dtype, upRate, adapterSeed, head, asValues, shard, device);
 
     /// <summary>The same over numbers, with another adapter.</summary>
     public static Decoder Adapted(string kind, AdapterConfig adapter, double upRate = 1, int seed = 1, DType? dtype = null,
@@ -67,15 +68,17 @@ internal static class Tiny
     public static Decoder Base(string kind, AdapterKind adapter) => Made(kind, null, AdapterKinds.Codes(adapter));
 
     private static Decoder Made(string kind, AdapterConfig? adapter, QuantisedFormat? codes, int seed = 1, DType? dtype = null,
-        double upRate = 1, int? adapterSeed = null, ModelHead head = ModelHead.Language, bool asValues = false, Shard? shard = null)
+        double upRate = 1, int? adapterSeed = null, ModelHead head = ModelHead.Language, bool asValues = false, Shard? shard = null,
+        Device? device = null)
     {
+        var place = device ?? Device.Cpu;
         var cut = shard ?? Shard.Alone;
         var (config, type) = (head == ModelHead.Score ? Config(kind).WithScoreHead() : Config(kind), dtype ?? DType.Float64);
         var specs = config.Family.Parameters(config.Decoder, fused: true);
         AdapterLayout[] layouts = adapter is null ? [] : [AdapterLayout.Of("default", adapter, config.Family, config.Decoder, specs,
             new NewAdapter(seed), "the test", trained: true)];
         if (codes is not { } format)
-            return Filled(config, ParameterPlan.Resident(specs, type, type).With(layouts, upRate).SharedOut(cut), seed, adapterSeed);
+            return Filled(config, ParameterPlan.Resident(specs, type, type).With(layouts, upRate).SharedOut(cut).On(place), seed, adapterSeed);
         using var files = new TemporaryFolder();
         using (var plain = Model(kind, seed, DType.Float32, head: head))
             Save(plain, files["plain"]);
@@ -89,7 +92,7 @@ internal static class Tiny
 
         Decoder Loaded(ModelWeights from, ParameterPlan plan)
         {
-            var model = Decoder.Load(from, plan.With(layouts, upRate).SharedOut(cut));
+            var model = Decoder.Load(from, plan.With(layouts, upRate).SharedOut(cut).On(place));
             Fill(model.Parameters, layouts.SelectMany(layout => layout.Specs), new Random(adapterSeed ?? seed + 1), adapters: true);
             return model;
         }
