@@ -1,22 +1,34 @@
 using System.CommandLine;
 using Handbook.Base;
+using Handbook.Base.Progress;
 using Handbook.Cli.Progress;
 using Handbook.Data.Mixing;
 using Handbook.Data.Sources;
 using Handbook.Evaluation;
+using Handbook.Text.Templates;
 using Handbook.Torch;
+using Handbook.Training.Distributed;
+using Handbook.Training.Progress;
 
 namespace Handbook.Cli;
 
 /// <summary><c>handbook evaluate MODEL --task NAME|FILE … [--output FOLDER]</c></summary>
 internal static class EvaluateCommand
 {
+    /// <summary>The command's name: it may be run as several processes.</summary>
+    public const string Name = "evaluate";
+
     private static readonly ModelWords _model = new("folder of the model");
     private static readonly Option<string[]> _task = new("--task", "-t")
     { Description = "a built-in task or a task file (YAML); may be repeated", HelpName = "NAME|FILE" };
     private static readonly Option<bool> _list = new("--list") { Description = "list the built-in tasks" };
     private static readonly Option<string[]> _data = new("--data")
     { Description = "read a task's rows from here, e.g. --data gsm8k=test.jsonl; may be repeated", HelpName = "TASK=FILE" };
+    private static readonly Option<string[]> _description = new("--description")
+    {
+        Description = "what stands before every question of a task, from a text file, instead of its own description; may be repeated",
+        HelpName = "TASK=FILE"
+    };
     private static readonly Option<string?> _output = new("--output", "-o")
     {
         Description = "write results.json and every row's answer (samples/TASK.jsonl) into this folder; the same command goes on where it "
@@ -50,7 +62,7 @@ internal static class EvaluateCommand
     public static Command Create()
     {
         _model.Model.Arity = ArgumentArity.ZeroOrOne;
-        var command = new Command("evaluate", """
+        var command = new Command(Name, """
             Measure a model on tasks: perplexity, choices, answers, code, rewards
 
             Tasks are built in, or files in the YAML form of the Python evaluation harness. Every number comes with its interval of 95 %.
@@ -60,10 +72,11 @@ internal static class EvaluateCommand
               handbook evaluate runs/tiny-sft --task perplexity --data perplexity=data/tiny/text/test.jsonl
               handbook evaluate runs/tiny-sft --task gsm8k --data gsm8k=test.jsonl --limit 100 --output runs/tiny-sft/eval
               handbook evaluate runs/tiny-reward --task reward_accuracy --data reward_accuracy=data/tiny/preferences/test.jsonl
+              handbook launch --nproc-per-node 2 evaluate runs/tiny-sft --task gsm8k --data gsm8k=test.jsonl
             """)
         {
-            _model.Model, _task, _list, _data, _output, _limit, _fewShot, _count, _temperature, _seed, _batch, _maxTokens, _maxLength, _chat,
-            _allowCode, _dtype,
+            _model.Model, _task, _list, _data, _description, _output, _limit, _fewShot, _count, _temperature, _seed, _batch, _maxTokens,
+            _maxLength, _chat, _allowCode, _dtype,
         };
         _model.AddTo(command);
         // Every tensor lives on the worker's thread; this one stays free to hear Ctrl-C.
@@ -75,7 +88,24 @@ internal static class EvaluateCommand
     {
         if (args.GetValue(_list))
             return List();
-        var observer = new ConsoleObserver();
+        if (Rendezvous.FromEnvironment() is not { WorldSize: > 1 } place)
+            return Run(args, new ConsoleObserver(), Workers.Alone, cancel);
+        using var job = RankWords.Join(place, cancel);
+        try
+        {
+            IWorkObserver observer = place.Rank == 0 ? new ConsoleObserver() : RunObservers.None;
+            observer.Said(RankWords.Described(job));
+            return Run(args, observer, job.Workers, cancel);
+        }
+        catch (Exception failure) when (failure is not RankFailedException and not OperationCanceledException)
+        {
+            job.Watch.Report(failure);
+            throw;
+        }
+    }
+
+    private static int Run(ParseResult args, IWorkObserver observer, Workers workers, CancellationToken cancel)
+    {
         if (args.GetValue(_model.Model) is null)
             throw new InputException("no model is named", fix: "handbook evaluate MODEL --task NAME; `handbook evaluate --list` shows the tasks");
         var named = args.GetValue(_task) ?? [];
@@ -84,9 +114,11 @@ internal static class EvaluateCommand
         var tasks = named.Select(word => BuiltInTasks.Find(word, observer.Said)).ToList();
         foreach (var word in args.GetValue(_data) ?? [])
             Use(word, tasks);
+        foreach (var word in args.GetValue(_description) ?? [])
+            Describe(word, tasks);
         var options = new EvaluationOptions
         {
-            Model = _model.Source(args),
+            Model = workers.FirstOnHost(() => _model.Source(args)),
             Tasks = tasks,
             Output = args.GetValue(_output),
             Limit = args.GetValue(_limit),
@@ -103,11 +135,14 @@ internal static class EvaluateCommand
             Bring = spec => HubWords.Rows(spec, cancel),
             CommandLine = Program.CommandLine,
             Observer = observer,
+            Workers = workers,
         };
         try
         {
-            foreach (var line in EvaluationReport.Table(EvaluationRun.Run(options, cancel)))
-                Console.Out.WriteLine(line);
+            var results = EvaluationRun.Run(options, cancel);
+            if (workers.IsFirst)
+                foreach (var line in EvaluationReport.Table(results))
+                    Console.Out.WriteLine(line);
         }
         catch (OperationCanceledException) when (options.Output is { } folder)
         {
@@ -125,14 +160,34 @@ internal static class EvaluateCommand
         return ExitCode.Ok;
     }
 
-    private static void Use(string word, List<EvaluationTask> tasks)
+    private static (int Place, string Path) Named(string option, string word, List<EvaluationTask> tasks, string example)
     {
         if (word.Split('=', 2) is not [{ Length: > 0 } name, { Length: > 0 } path])
-            throw new InputException($"--data {word} is not understood", fix: "write --data TASK=FILE, e.g. --data gsm8k=test.jsonl");
+            throw new InputException($"{option} {word} is not understood", fix: $"write {option} TASK=FILE, e.g. {option} {example}");
         var place = tasks.FindIndex(task => task.Name == name);
-        if (place < 0)
-            throw new InputException($"--data names the task {name}, which is not evaluated",
-                fix: $"name one of {string.Join(", ", tasks.Select(task => task.Name))}");
+        return place >= 0 ? (place, path) : throw new InputException($"{option} names the task {name}, which is not evaluated",
+            fix: $"name one of {string.Join(", ", tasks.Select(task => task.Name))}");
+    }
+
+    private static void Describe(string word, List<EvaluationTask> tasks)
+    {
+        var (place, path) = Named("--description", word, tasks, "truthfulqa_mc1=examples.txt");
+        if (!File.Exists(path))
+            throw new InputException($"--description {word}: {path} is not there", fix: "name a text file");
+        var text = File.ReadAllText(path);
+        try
+        {
+            tasks[place] = tasks[place] with { Description = new("--description", text, ChatTemplate.ParseText(text, path)) };
+        }
+        catch (TemplateException wrong)
+        {
+            throw new InputException($"--description {word}: {wrong.What}", wrong.Why, wrong.Fix, wrong);
+        }
+    }
+
+    private static void Use(string word, List<EvaluationTask> tasks)
+    {
+        var (place, path) = Named("--data", word, tasks, "gsm8k=test.jsonl");
         var before = tasks[place];
         var isFile = DataFile.FormatOf(path) is not null;
         // One file has one split; a folder may have the task's own.

@@ -92,10 +92,11 @@ internal static class LaunchCommand
 
     public static Command Create()
     {
-        var command = new Command("launch", "Run a training command as several processes, on one host or many\n\n"
+        var command = new Command("launch", "Run a training command, or evaluate, as several processes, on one host or many\n\n"
             + "The batch of a step is per_device_train_batch_size x gradient_accumulation_steps x processes; its rows are shared out by their "
             + "length. Under torchrun or srun a command joins by itself, without launch.\n\n"
             + "  handbook launch --nproc-per-node 2 sft recipes/tiny/sft.yaml\n"
+            + "  handbook launch --nproc-per-node 2 evaluate runs/tiny-sft --task gsm8k\n"
             + "  handbook launch --nnodes 2 --node-rank 0 --rdzv-endpoint node0:29500 --nproc-per-node 8 dpo RECIPE     on the first host")
         {
             s_processes, s_all, s_nodes, s_rank, s_endpoint, s_address, s_port, s_restarts, s_threads, s_logs, s_file, s_accumulation, s_stage,
@@ -136,23 +137,34 @@ internal static class LaunchCommand
         var (own, started) = Split(command, words, notes.Add);
         if (started.Length == 0)
             throw new InputException("launch has nothing to start", fix: "handbook launch --nproc-per-node 2 sft RECIPE");
-        if (!TrainCommand.Names.Contains(started[0]))
+        if (!TrainCommand.Names.Contains(started[0]) && started[0] != EvaluateCommand.Name)
             throw OldWords.IsScript(started[0]) ? OldWords.Explain(["accelerate", "launch", .. words])!
                 : new InputException($"launch cannot start `{started[0]}` as several processes",
                     why: started[0] == "reproduce" ? ReproduceCommand.Alone
-                        : $"those that train can be: {string.Join(", ", TrainCommand.Names)}", fix: $"handbook {string.Join(' ', started)}");
+                        : $"{EvaluateCommand.Name} can be, and those that train: {string.Join(", ", TrainCommand.Names)}",
+                    fix: $"handbook {string.Join(' ', started)}");
         var parsed = command.Parse(own, new ParserConfiguration { ResponseFileTokenReplacer = null });
         if (parsed.Errors.Count > 0)
             throw new InputException(parsed.Errors[0].Message, fix: "`handbook launch --help` shows what it takes");
         var plan = Plan(parsed);
         notes.AddRange(plan.Notes);
-        var recipe = RecipeOf(started);
-        if (recipe is not null)
-            notes.AddRange(plan.Expected.Select(expected => expected.Compare(recipe)).OfType<string>());
-        started = [.. started, .. plan.Keys.Select(key => key.Word(recipe, notes.Add)).OfType<string>()];
+        if (started[0] == EvaluateCommand.Name)
+            notes.AddRange(plan.Expected.Select(expected => expected.Where).Concat(plan.Keys.Select(key => key.Where))
+                .Select(word => $"{word} has no effect on {EvaluateCommand.Name}: it has no recipe"));
+        else
+            started = [.. started, .. Keys(plan, started, notes)];
         using var launcher = new Launcher(plan with { Notes = notes },
             [Environment.ProcessPath!, "exec", typeof(Program).Assembly.Location, .. started], Console.Error.WriteLine);
         return launcher.Run();
+    }
+
+    /// <summary>What the launcher was told that are keys of the recipe.</summary>
+    private static string[] Keys(LaunchPlan plan, string[] started, List<string> notes)
+    {
+        var recipe = RecipeOf(started);
+        if (recipe is not null)
+            notes.AddRange(plan.Expected.Select(expected => expected.Compare(recipe)).OfType<string>());
+        return [.. plan.Keys.Select(key => key.Word(recipe, notes.Add)).OfType<string>()];
     }
 
     // A recipe that cannot be read is left to the command, which says what is wrong with it.

@@ -6,7 +6,6 @@ using Handbook.Launch;
 using Handbook.Recipes;
 using Handbook.Runs;
 using Handbook.Torch;
-using Handbook.Torch.Native;
 using Handbook.Training.Distributed;
 using Handbook.Training.Methods;
 using Handbook.Training.Plans;
@@ -108,13 +107,12 @@ internal static class TrainCommand
     private static int RunAsRank(Rendezvous place, Recipe recipe, (FileInfo File, IReadOnlyList<string> Overrides) words, LiveLine live,
         Diagnostics diagnostics, CancellationToken cancel)
     {
-        using var job = Join(place, cancel);
+        using var job = RankWords.Join(place, cancel);
         var console = place.Rank == 0 ? new ConsoleObserver(live) { Least = Talk.Least(recipe.Training.LogLevel) } : null;
         try
         {
             IRunObserver observer = console ?? RunObservers.None;
-            observer.Said($"{job.Group.Size} processes on {job.Hosts.Distinct().Count()} host{(job.Hosts.Distinct().Count() == 1 ? "" : "s")}: "
-                + string.Join(", ", job.Hosts.GroupBy(host => host).Select(host => $"{host.Count()} on {host.Key}")));
+            observer.Said(RankWords.Described(job));
             return Code(Run(recipe, observer, job.Workers, cancel));
         }
         catch (Exception failure) when (failure is not RankFailedException)
@@ -126,13 +124,6 @@ internal static class TrainCommand
                 return MemoryReport.Write(full, recipe, words.File, words.Overrides, Console.Error);
             throw;
         }
-    }
-
-    private static ProcessJob Join(Rendezvous place, CancellationToken cancel)
-    {
-        // Whoever still waits for the others has nothing to save.
-        using var ends = cancel.Register(() => Shim.ExitAtOnce(ExitCode.Interrupted));
-        return ProcessJob.Join(place, new() { Watch = new() { Say = text => Console.Error.WriteLine($"error: {text}") } });
     }
 
     private static int Code(RunEnd end) => end == RunEnd.Interrupted ? ExitCode.Interrupted : ExitCode.Ok;

@@ -49,6 +49,11 @@ public sealed class EvaluateCommandTests : IDisposable
         Assert.Equal(whole.Output, again.Output);
         Assert.Equal((samples, answers), (Read("out/samples/choice.jsonl"), Read("out/samples/words.jsonl")));
 
+        _handbook.Write("before.txt", "One and {{ 1 + 1 }}.\n\n");
+        SmallModel.Succeed(_handbook.Run("evaluate", "model", "-t", "choice.yaml", "--limit", "2", "--description", "choice=before.txt", "-o", "described"));
+        Assert.StartsWith("One and 2.\n\none two", JsonDocument.Parse(Read("described/samples/choice.jsonl").Split('\n')[0]).RootElement
+            .GetProperty("prompt").GetString());
+
         var other = _handbook.Run([.. words, "--seed", "5"]);
         Assert.Equal(2, other.Code);
         Assert.Contains("name another --output", other.Error);
@@ -81,6 +86,41 @@ public sealed class EvaluateCommandTests : IDisposable
     }
 
     [Fact]
+    [Trait("speed", "slow")]
+    public void Two_processes_measure_what_one_does()
+    {
+        SmallModel.Make(_handbook);
+        _handbook.Write("pairs.jsonl", string.Concat(Enumerable.Range(0, 40).Select(i =>
+            $$"""{"prompt": "say {{i}}", "chosen": "one {{i % 7}} two", "rejected": "the {{i % 3}} moon"}""" + "\n")) + "{\"prompt\": \"x\"}\n");
+        _handbook.Write("reward.yaml", """
+            model_name_or_path: model
+            dataset_name: pairs.jsonl
+            max_steps: 1
+            eval_strategy: "no"
+            output_dir: reward
+            report_to: none
+            """);
+        SmallModel.Succeed(_handbook.Run("reward", "reward.yaml"));
+        Same("reward", "reward_accuracy", "pairs.jsonl");
+        _handbook.Write("rows.jsonl", string.Concat(Enumerable.Range(0, 6).Select(i =>
+            $$"""{"task_id": "t/{{i}}", "prompt": "def f():\n", "entry_point": "f", "canonical_solution": "    return 1\n", "test": "def check(f):\n    assert f() == 1\n", "key": {{i}}, "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}], "question": "two and {{i}}", "answer": "#### {{i}}"}""" + "\n")));
+        foreach (var task in (string[])["gsm8k", "humaneval", "ifeval"])
+            Same("model", task, "rows.jsonl", "--allow-code", "--num-fewshot", "0");
+
+        void Same(string model, string task, string rows, params string[] more)
+        {
+            string[] words = ["evaluate", model, "-t", task, "--data", $"{task}={rows}", .. more];
+            var one = SmallModel.Succeed(_handbook.Run([.. words, "-o", $"one-{task}"]));
+            var two = SmallModel.Succeed(_handbook.Run(["launch", "--nproc-per-node", "2", .. words, "-o", $"two-{task}"]));
+            Assert.Equal(one.Output, two.Output);
+            Assert.Contains("shared out among 2 processes", two.Error);
+            Assert.Equal(Lines($"one-{task}/samples/{task}.jsonl"), Lines($"two-{task}/samples/{task}.jsonl"));
+        }
+
+        string[] Lines(string file) => [.. Read(file).Split('\n', StringSplitOptions.RemoveEmptyEntries).Order(StringComparer.Ordinal)];
+    }
+
+    [Fact]
     public void What_cannot_be_evaluated_says_so_before_anything_is_written()
     {
         SmallModel.Make(_handbook);
@@ -94,6 +134,8 @@ public sealed class EvaluateCommandTests : IDisposable
         Says("perplexity has no rows of its own", "evaluate", "model", "-t", "perplexity");
         Says("--data names the task gsm8k, which is not evaluated", "evaluate", "model", "-t", "perplexity", "--data", "gsm8k=rows.jsonl");
         Says("--data rows.jsonl is not understood", "evaluate", "model", "-t", "perplexity", "--data", "rows.jsonl");
+        Says("--description names the task gsm8k, which is not evaluated", "evaluate", "model", "-t", "perplexity", "--description", "gsm8k=rows.jsonl");
+        Says("none.txt is not there", "evaluate", "model", "-t", "task.yaml", "--description", "mine=none.txt");
         Says("--limit is 0", "evaluate", "model", "-t", "perplexity", "--data", "perplexity=rows.jsonl", "--limit", "0");
         Says("two tasks are called perplexity", "evaluate", "model", "-t", "perplexity", "-t", "perplexity", "--data", "perplexity=rows.jsonl");
         Assert.False(Directory.Exists(Path.Combine(_handbook.Folder, "out")));

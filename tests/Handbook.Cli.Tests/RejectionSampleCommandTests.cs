@@ -71,7 +71,7 @@ public sealed class RejectionSampleCommandTests
         {
             launched.BeginOutputReadLine();
             var error = launched.StandardError.ReadToEndAsync();
-            var answers = Path.Combine(handbook.Folder, "out", "round-1", "answers-1.jsonl");
+            var answers = Path.Combine(handbook.Folder, "out", "round-1", "answers@1.jsonl");
             for (var waited = Stopwatch.StartNew(); Count(answers) < 5; Thread.Sleep(1))
                 Assert.True(!launched.HasExited && waited.Elapsed < TimeSpan.FromMinutes(2), "no answer is sampled");
             using (var victim = handbook.Rank(rank))

@@ -14,8 +14,9 @@ internal static class OneFolder
     /// <param name="outputDir">Exists for the first.</param>
     /// <param name="why">Why each has to see it.</param>
     /// <param name="otherwise">What else the user may do; empty for nothing.</param>
+    /// <param name="key">What names the folder, for the message.</param>
     /// <exception cref="InputException">One of them sees another folder, or cannot write there; on all processes.</exception>
-    public static void Require(Workers workers, string outputDir, string why, string otherwise = "")
+    public static void Require(Workers workers, string outputDir, string why, string otherwise = "", string key = "output_dir")
     {
         if (workers.Count == 1)
             return;
@@ -30,7 +31,7 @@ internal static class OneFolder
         if (workers.IsFirst)
             File.Delete(mine);
         if (Array.FindIndex(said, each => each.Length > 0) is >= 0 and var rank)
-            throw new InputException($"output_dir: rank {rank} {said[rank]}",
+            throw new InputException($"{key}: rank {rank} {said[rank]}",
                 why: why, fix: $"name a folder on a disk that all hosts share, at the same path{otherwise}");
     }
 

@@ -59,7 +59,8 @@ internal sealed class SharedJournal : IDisposable
         _own = new Journal(PartOf(_workers.Rank), _ => { });
     }
 
-    private string PartOf(int rank) => $"{Path.ChangeExtension(_path, null)}-{rank}{Path.GetExtension(_path)}";
+    // An @ is in no file's own name, as a hyphen might be.
+    private string PartOf(int rank) => $"{Path.ChangeExtension(_path, null)}@{rank}{Path.GetExtension(_path)}";
 
     /// <summary>Moves the lines of the others into the file that stays.</summary>
     /// <returns>How long it is then.</returns>
@@ -69,7 +70,7 @@ internal sealed class SharedJournal : IDisposable
             if (sizes[rank] > 0)
                 Require(PartOf(rank), sizes[rank], rank);
         var (folder, name) = (Path.GetDirectoryName(Path.GetFullPath(_path))!, Path.GetFileNameWithoutExtension(_path));
-        string[] parts = [.. Directory.EnumerateFiles(folder, $"{name}-*{Path.GetExtension(_path)}").Order(StringComparer.Ordinal)];
+        string[] parts = [.. Directory.EnumerateFiles(folder, $"{name}@*{Path.GetExtension(_path)}").Order(StringComparer.Ordinal)];
         foreach (var part in parts)
             new Journal(part, line =>
             {

@@ -3,6 +3,7 @@ using Handbook.Base.Progress;
 using Handbook.Data.Mixing;
 using Handbook.Models;
 using Handbook.Torch;
+using Handbook.Training.Distributed;
 
 namespace Handbook.Evaluation;
 
@@ -55,6 +56,9 @@ internal sealed record EvaluationOptions
     public string? CommandLine { get; init; }
 
     public required IWorkObserver Observer { get; init; }
+
+    /// <summary>Who share the rows out; the first of them writes and speaks.</summary>
+    public Workers Workers { get; init; } = Workers.Alone;
 
     /// <exception cref="InputException">A value is out of its range.</exception>
     public void Validate()

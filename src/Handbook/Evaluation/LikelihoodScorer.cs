@@ -12,7 +12,8 @@ namespace Handbook.Evaluation;
 /// <summary>How likely a model finds a continuation.</summary>
 /// <param name="LogProb">Σ log p of its tokens.</param>
 /// <param name="IsGreedy">Whether each of them is the likeliest one.</param>
-internal readonly record struct ContinuationScore(double LogProb, bool IsGreedy);
+/// <param name="IsCut">Whether the context was longer than the model reads, and lost its beginning.</param>
+internal readonly record struct ContinuationScore(double LogProb, bool IsGreedy, bool IsCut = false);
 
 /// <summary>Log-probabilities of continuations; what several of them continue is computed once.</summary>
 /// <param name="model">The model.</param>
@@ -20,9 +21,6 @@ internal readonly record struct ContinuationScore(double LogProb, bool IsGreedy)
 /// <param name="window">Most tokens that the model reads at once; a longer context loses its beginning.</param>
 internal sealed class LikelihoodScorer(LanguageModel model, int maxTokens, int window)
 {
-    /// <summary>How many contexts lost their beginning.</summary>
-    public int Cut { get; private set; }
-
     /// <summary>Scores answers to questions.</summary>
     /// <param name="questions">Contexts with their continuations.</param>
     /// <param name="chat">Whether the context is what a user says.</param>
@@ -30,7 +28,7 @@ internal sealed class LikelihoodScorer(LanguageModel model, int maxTokens, int w
     public ContinuationScore[][] Score(IReadOnlyList<(string Context, IReadOnlyList<string> Answers)> questions, bool chat,
         CancellationToken cancel)
     {
-        var (rows, places) = (new List<TokenRow>(), new List<(int Question, int Answer)>());
+        var (rows, places) = (new List<TokenRow>(), new List<(int Question, int Answer, bool IsCut)>());
         for (var q = 0; q < questions.Count; q++)
         {
             var (context, answers) = questions[q];
@@ -47,13 +45,13 @@ internal sealed class LikelihoodScorer(LanguageModel model, int maxTokens, int w
                     ],
                 });
                 foreach (var answer in tree)
-                    places.Add((q, answer.Answer));
+                    places.Add((q, answer.Answer, answer.Parts.IsCut));
             }
         }
         var scores = questions.Select(question => new ContinuationScore[question.Answers.Count]).ToArray();
         var all = Score(rows, cancel);
         for (var i = 0; i < all.Count; i++)
-            scores[places[i].Question][places[i].Answer] = all[i];
+            scores[places[i].Question][places[i].Answer] = all[i] with { IsCut = places[i].IsCut };
         return scores;
     }
 
@@ -98,7 +96,7 @@ internal sealed class LikelihoodScorer(LanguageModel model, int maxTokens, int w
     };
 
     // Blanks at the end of a context belong to the answer's first token.
-    private (int[] Context, int[] Answer) Split(string context, string answer)
+    private (int[] Context, int[] Answer, bool IsCut) Split(string context, string answer)
     {
         var kept = context.TrimEnd();
         answer = context[kept.Length..] + answer;
@@ -112,24 +110,19 @@ internal sealed class LikelihoodScorer(LanguageModel model, int maxTokens, int w
     // A tokenizer that writes a begin token has written it.
     private int BeginOf(int[] whole) => whole.Length > 0 && model.Tokenizer.BosId is { } begin && whole[0] == begin ? 1 : 0;
 
-    private (int[] Context, int[] Answer) Chat(string context, string answer)
+    private (int[] Context, int[] Answer, bool IsCut) Chat(string context, string answer)
     {
         int[] before = model.EncodeChat(JsonSerializer.SerializeToElement(new[] { new { role = "user", content = context } }));
         return Fit([.. before, .. model.Tokenizer.Encode(answer, addSpecialTokens: false)], before.Length);
     }
 
-    private (int[] Context, int[] Answer) Fit(int[] whole, int before)
+    private (int[] Context, int[] Answer, bool IsCut) Fit(int[] whole, int before)
     {
         if (whole.Length == before)
             throw new InputException("an answer has no token, so nothing of it can be scored", fix: "remove empty answers from the rows");
-        var cut = whole.Length - 1 - window;
-        if (cut > 0)
-        {
-            Cut++;
-            cut = Math.Min(cut, before - 1);        // the answer stays whole
-        }
-        cut = Math.Max(0, cut);
-        return (whole[cut..before], whole[before..]);
+        var over = whole.Length - 1 - window;
+        var cut = Math.Max(0, Math.Min(over, before - 1));        // the answer stays whole
+        return (whole[cut..before], whole[before..], over > 0);
     }
 
     private static byte[] Ones(int count)

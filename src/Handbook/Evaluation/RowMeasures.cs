@@ -16,7 +16,8 @@ internal sealed record RowMeasure(string Metric, string Filter, IReadOnlyList<do
 /// <summary>What a row gave, from what the model said of it.</summary>
 internal static partial class RowMeasures
 {
-    private const string Unfiltered = "none";
+    /// <summary>Of measures without a filter.</summary>
+    public const string Unfiltered = "none";
 
     /// <summary>Choice by likelihood; the first of equal ones is taken.</summary>
     /// <remarks><code>

@@ -17,6 +17,9 @@ internal sealed record TaskQuestion
     /// <summary>The row itself, for metrics that read more of it.</summary>
     public required JsonElement Row { get; init; }
 
+    /// <summary>Why the row cannot be read; null where it can.</summary>
+    public RowProblem? Problem { get; init; }
+
     /// <summary>Everything before the answer: description, examples, question.</summary>
     public string Context { get; init; } = "";
 
@@ -28,6 +31,10 @@ internal sealed record TaskQuestion
 
     /// <summary>Right answers as texts; any of them counts.</summary>
     public IReadOnlyList<string> Targets { get; init; } = [];
+
+    /// <summary>What it costs beside other rows, about: characters that are read.</summary>
+    public int Cost => Context.Length + Choices.Concat(Targets).Sum(text => text.Length)
+        + (Row.ValueKind == JsonValueKind.Object && Context.Length == 0 ? Row.GetRawText().Length : 0);
 }
 
 /// <summary>Makes questions of rows.</summary>
@@ -42,9 +49,9 @@ internal sealed class QuestionMaker(EvaluationTask task, IReadOnlyList<SourceRow
     /// <exception cref="InputException">The row does not have what the task asks for.</exception>
     public TaskQuestion Question(SourceRow row, int number, int fewShot)
     {
-        Require(row);
         if (task.Kind == TaskKind.RewardAccuracy)
-            return new() { Number = number, Place = row.Place, Row = row.Value };
+            return new() { Number = number, Place = row.Place, Row = row.Value, Problem = row.Problem };
+        Require(row);
         var own = Own(row);
         var context = (task.Description is null ? "" : Text(task.Description, row))
             + string.Concat(Chosen(number, fewShot).Select(example => Example(example) + task.FewShotDelimiter)) + own.Context;

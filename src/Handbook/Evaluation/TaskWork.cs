@@ -19,16 +19,14 @@ internal abstract class TaskWork : IDisposable
 
     public abstract void Run(IReadOnlyList<TaskQuestion> questions, Done done, CancellationToken cancel);
 
-    /// <param name="remark">Hears what a reader of the numbers should know.</param>
-    public static TaskWork Of(EvaluationOptions options, EvaluationTask task, LanguageModel model, Action<string> remark) =>
-        task.Kind == TaskKind.GenerateUntil ? new GenerationWork(options, task, model)
-            : new LikelihoodWork(options, task, model, remark);
+    public static TaskWork Of(EvaluationOptions options, EvaluationTask task, LanguageModel model) =>
+        task.Kind == TaskKind.GenerateUntil ? new GenerationWork(options, task, model) : new LikelihoodWork(options, task, model);
 
     public abstract void Dispose();
 }
 
 /// <summary>Tasks that are measured by log-probabilities.</summary>
-internal sealed class LikelihoodWork(EvaluationOptions options, EvaluationTask task, LanguageModel model, Action<string> remark) : TaskWork
+internal sealed class LikelihoodWork(EvaluationOptions options, EvaluationTask task, LanguageModel model) : TaskWork
 {
     private readonly LikelihoodScorer _scorer = new(model, options.MaxTokens, Math.Min(options.MaxLength ?? int.MaxValue,
         model.Network.Config.LongestText));
@@ -59,6 +57,8 @@ internal sealed class LikelihoodWork(EvaluationOptions options, EvaluationTask t
                 ["answers"] = Texts(choosing ? questions[i].Choices : questions[i].Targets),
                 ["log_probs"] = new JsonArray([.. scores[i].Select(score => (JsonNode)score.LogProb)]),
             };
+            if (scores[i].Count(score => score.IsCut) is > 0 and var cut)
+                line["cut"] = cut;
             if (choosing)
                 line["right"] = new JsonArray([.. questions[i].Right.Select(right => (JsonNode)right)]);
             done(questions[i], line, [.. choosing ? RowMeasures.Choice(task.Metrics, questions[i], scores[i])
@@ -70,8 +70,6 @@ internal sealed class LikelihoodWork(EvaluationOptions options, EvaluationTask t
 
     public override void Dispose()
     {
-        if (_scorer.Cut > 0)
-            remark($"{_scorer.Cut:N0} contexts were longer than the model reads, and lost their beginning");
     }
 }
 

@@ -73,7 +73,8 @@ public sealed class LikelihoodScorerTests
         var scorer = new LikelihoodScorer(model, 4096, 3);
         var cut = scorer.Score([(Context, [" Lily"])], false, default)[0][0];
         var ids = model.EncodeText(Context + " Lily")[^4..];
-        Assert.Equal(1, scorer.Cut);
+        Assert.True(cut.IsCut);
+        Assert.False(new LikelihoodScorer(model, 4096, 64).Score([(Context, [" Lily"])], false, default)[0][0].IsCut);
         Assert.Equal(LogProbs(model, ids)[^Scored(model, " Lily")..].Sum(), cut.LogProb, 1e-4);
     }
 

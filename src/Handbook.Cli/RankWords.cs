@@ -1,0 +1,21 @@
+using Handbook.Torch.Native;
+using Handbook.Training.Distributed;
+
+namespace Handbook.Cli;
+
+/// <summary>What commands share that can run as several processes.</summary>
+internal static class RankWords
+{
+    /// <summary>Meets the other processes.</summary>
+    public static ProcessJob Join(Rendezvous place, CancellationToken cancel)
+    {
+        // Whoever still waits for the others has nothing to save.
+        using var ends = cancel.Register(() => Shim.ExitAtOnce(ExitCode.Interrupted));
+        return ProcessJob.Join(place, new() { Watch = new() { Say = text => Console.Error.WriteLine($"error: {text}") } });
+    }
+
+    /// <summary>Who they are, for the user.</summary>
+    public static string Described(ProcessJob job) =>
+        $"{job.Group.Size} processes on {job.Hosts.Distinct().Count()} host{(job.Hosts.Distinct().Count() == 1 ? "" : "s")}: "
+            + string.Join(", ", job.Hosts.GroupBy(host => host).Select(host => $"{host.Count()} on {host.Key}"));
+}
