@@ -22,6 +22,11 @@ internal static class AlpacaEvalCommand
         var annotations = new Option<string?>("--annotations")
         { Description = "only measure comparisons that are there, as annotations.json", HelpName = "FILE" };
         var reward = new Option<string?>("--reward-model") { Description = "compare by the scores of a reward model", HelpName = "FOLDER" };
+        var weighted = new Option<bool>("--weighted")
+        {
+            Description = "the judge answers with one letter, m or M, and its probability is the preference, as AlpacaEval 2's "
+                + "weighted_alpaca_eval_gpt4_turbo; the endpoint has to give top_logprobs"
+        };
         var control = new Option<string?>("--length-control")
         {
             Description = "df_gamed.csv of the data set tatsu-lab/alpaca_eval, which the published length-controlled win rate needs; without it "
@@ -47,10 +52,11 @@ internal static class AlpacaEvalCommand
             Examples:
               handbook alpaca-eval --annotations annotations.json --length-control df_gamed.csv
               handbook alpaca-eval runs/my-dpo --reference baseline.json --endpoint-model gpt-4 --output runs/my-dpo/alpaca
+              handbook alpaca-eval --outputs mine.json --reference baseline.json --endpoint-model gpt-4-turbo --weighted --output compared
               handbook alpaca-eval --outputs mine.json --reference baseline.json --reward-model runs/my-reward --output compared
             """)
         {
-            model, outputs, reference, annotations, reward, control, temperature, limit, output,
+            model, outputs, reference, annotations, reward, weighted, control, temperature, limit, output,
         };
         words.AddTo(command);
         // Every tensor lives on the worker's thread; this one stays free to hear Ctrl-C.
@@ -100,6 +106,11 @@ internal static class AlpacaEvalCommand
 
             IPairJudge? Judge(ParseResult args)
             {
+                if (args.GetValue(weighted))
+                    return args.GetValue(reward) is null && words.WeightedJudge(args, observer) is { } letters ? letters
+                        : throw new InputException("--weighted is given without a judge that speaks",
+                            "it reads the probabilities of what one says",
+                            "add --endpoint-model NAME or --judge FOLDER");
                 var spoken = words.Judge(args, observer);
                 if (args.GetValue(reward) is not { } scorer)
                     return spoken is null ? null : new SpokenPairJudge(spoken, words.Prompts(args));

@@ -15,7 +15,8 @@ internal sealed class JudgeWords
     private readonly Option<string?> _judge = new("--judge")
     { Description = "a chat model in a folder that judges; or name --endpoint-model", HelpName = "FOLDER" };
     private readonly Option<string?> _prompts = new("--judge-prompts")
-    { Description = "what the judge is told, as FastChat's judge_prompts.jsonl; without it our own words", HelpName = "FILE" };
+    { Description = "what the judge is told, as FastChat's judge_prompts.jsonl (of alpaca-eval --weighted, a template as "
+        + "AlpacaEval's alpaca_eval_clf.txt); without it our own words", HelpName = "FILE" };
     private readonly Option<int> _judgeTokens = new("--judge-max-tokens")
     { Description = "most tokens of a judgement", DefaultValueFactory = _ => 2048, HelpName = "N" };
     private readonly Option<string?> _id = new("--model-id")
@@ -64,6 +65,25 @@ internal sealed class JudgeWords
         }
         return folder is null ? null
             : new(NameOf(folder), () => new ModelAnswers(Opened(folder, args), options, [], textsAreTurns: true));
+    }
+
+    /// <summary>A judge that answers with one letter, by the letter's probability; null where none is named.</summary>
+    /// <inheritdoc cref="Judge"/>
+    public IPairJudge? WeightedJudge(ParseResult args, IWorkObserver observer)
+    {
+        Require(args);
+        if (args.GetResult(_judgeTokens) is { Implicit: false })
+            observer.Noted($"{_judgeTokens.Name} has no effect with --weighted: a judgement is one token");
+        var (folder, elsewhere) = (args.GetValue(_judge), _endpoint.Model(args));
+        if (folder is not null && elsewhere is not null)
+            throw new InputException("both --judge and --endpoint-model are given", fix: "name one judge");
+        var prompt = args.GetValue(_prompts) is { } path ? WeightedPrompt.Read(path) : WeightedPrompt.Own;
+        if (elsewhere is null)
+            return folder is null ? null : new WeightedPairJudge(new ModelFirstTokens(NameOf(folder), () => Opened(folder, args)), prompt);
+        var endpoint = _endpoint.Open(args, observer.Said);
+        var options = new SamplingOptions { MaxNewTokens = 1, Seed = args.GetValue(_seed), BatchSize = args.GetValue(_batch) };
+        return new WeightedPairJudge(new EndpointFirstTokens(new(elsewhere, () =>
+            new EndpointAnswers(endpoint, elsewhere, options, [], EndpointFirstTokens.Count))), prompt);
     }
 
     /// <summary>The model that answers.</summary>

@@ -10,8 +10,9 @@ namespace Handbook.Training.Sampling;
 /// <param name="name">What it is, for provenance.</param>
 /// <param name="options">Of these, temperature, top-p, length and seed are sent.</param>
 /// <param name="stops">Texts that end an answer.</param>
-internal sealed class EndpointAnswers(ChatEndpoint endpoint, string name, SamplingOptions options, IReadOnlyList<string> stops)
-    : IAnswerSource
+/// <param name="firstTokens">How many of the likeliest first tokens are asked for, with log p; 0 asks for none.</param>
+internal sealed class EndpointAnswers(ChatEndpoint endpoint, string name, SamplingOptions options, IReadOnlyList<string> stops,
+    int firstTokens = 0) : IAnswerSource
 {
     private readonly SamplingOptions _options = Sendable(options);
 
@@ -43,7 +44,8 @@ internal sealed class EndpointAnswers(ChatEndpoint endpoint, string name, Sampli
             .ToArray();
         endpoint.Ask(all.Length,
             i => (Turns(requests[all[i].Request].Prompt), Options(all[i].Stream)),
-            (i, reply) => done(all[i].Request, all[i].Place, new(reply.Text, reply.Finished, reply.Tokens)),
+            (i, reply) => done(all[i].Request, all[i].Place, new(reply.Text, reply.Finished, reply.Tokens,
+                FirstTokens: reply.FirstTokens)),
             cancel);
     }
 
@@ -61,6 +63,8 @@ internal sealed class EndpointAnswers(ChatEndpoint endpoint, string name, Sampli
 #pragma warning disable OPENAI001 // a seed is best effort on their side, and harmless where it is not known
         asked.Seed = (long)(SplitMix.Mix(SplitMix.Mix((ulong)_options.Seed) ^ (ulong)stream) >> 33);
 #pragma warning restore OPENAI001
+        if (firstTokens > 0)
+            (asked.IncludeLogProbabilities, asked.TopLogProbabilityCount) = (true, firstTokens);
         foreach (var stop in stops)
             asked.StopSequences.Add(stop);
         return asked;

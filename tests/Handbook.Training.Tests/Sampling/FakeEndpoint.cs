@@ -13,9 +13,14 @@ internal sealed class FakeEndpoint : IDisposable
     private readonly HttpListener _listener = new();
     private int _running;
 
+    private readonly Func<JsonElement, IReadOnlyDictionary<string, double>?> _firstTokens;
+
     /// <param name="reply">From the request's body to status, text (of the reply, or of the error) and Retry-After.</param>
-    public FakeEndpoint(Func<JsonElement, (int Status, string Text, string? RetryAfter)> reply)
+    /// <param name="firstTokens">From the request's body to log p of the likeliest first tokens; null sends none.</param>
+    public FakeEndpoint(Func<JsonElement, (int Status, string Text, string? RetryAfter)> reply,
+        Func<JsonElement, IReadOnlyDictionary<string, double>?>? firstTokens = null)
     {
+        _firstTokens = firstTokens ?? (_ => null);
         var socket = new TcpListener(IPAddress.Loopback, 0);
         socket.Start();
         var port = ((IPEndPoint)socket.LocalEndpoint).Port;
@@ -65,7 +70,8 @@ internal sealed class FakeEndpoint : IDisposable
             {
                 ["index"] = 0,
                 ["finish_reason"] = "stop",
-                ["message"] = new JsonObject { ["role"] = "assistant", ["content"] = text }
+                ["message"] = new JsonObject { ["role"] = "assistant", ["content"] = text },
+                ["logprobs"] = LogProbs(_firstTokens(body)),
             }),
             ["usage"] = new JsonObject { ["prompt_tokens"] = 3, ["completion_tokens"] = 5, ["total_tokens"] = 8 },
         };
@@ -74,6 +80,19 @@ internal sealed class FakeEndpoint : IDisposable
             _running--;
         context.Response.OutputStream.Write(Encoding.UTF8.GetBytes(json.ToJsonString()));
         context.Response.Close();
+    }
+
+    private static JsonObject? LogProbs(IReadOnlyDictionary<string, double>? tokens) => tokens is null ? null : new()
+    {
+        ["content"] = new JsonArray(Token(tokens.First(), [.. tokens.Select(token => Token(token, null))])),
+    };
+
+    private static JsonObject Token(KeyValuePair<string, double> token, JsonArray? top)
+    {
+        var json = new JsonObject { ["token"] = token.Key, ["logprob"] = token.Value, ["bytes"] = null };
+        if (top is not null)
+            json["top_logprobs"] = top;
+        return json;
     }
 
     public void Dispose() => _listener.Close();

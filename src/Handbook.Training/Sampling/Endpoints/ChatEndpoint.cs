@@ -39,7 +39,8 @@ public sealed record EndpointOptions
 /// <param name="Text">What it said.</param>
 /// <param name="Finished">Whether it ended by itself, not at its greatest length.</param>
 /// <param name="Tokens">Tokens of the reply as the endpoint counts them; null where it does not say.</param>
-internal sealed record ChatReply(string Text, bool Finished, int? Tokens);
+/// <param name="FirstTokens">log p of the likeliest first tokens; null where the endpoint does not say.</param>
+internal sealed record ChatReply(string Text, bool Finished, int? Tokens, IReadOnlyDictionary<string, double>? FirstTokens = null);
 
 /// <summary>An OpenAI-compatible chat endpoint: several requests at once, failed ones repeated, all waiting when it says
 /// that it is too much.</summary>
@@ -115,7 +116,7 @@ internal sealed class ChatEndpoint
                 ChatCompletion completion = await _client.CompleteChatAsync(messages, options, cancel).ConfigureAwait(false);
                 _hasReplied = true;
                 return new(string.Concat(completion.Content.Select(part => part.Text)), completion.FinishReason != ChatFinishReason.Length,
-                    completion.Usage?.OutputTokenCount);
+                    completion.Usage?.OutputTokenCount, FirstTokens(completion));
             }
             catch (Exception error) when (error is not OperationCanceledException || !cancel.IsCancellationRequested)
             {
@@ -138,6 +139,17 @@ internal sealed class ChatEndpoint
                 + $"is sent again in {wait.TotalSeconds:0.#} s (try {failures + 2} of {retries + 1})");
             await Task.Delay(wait, cancel).ConfigureAwait(false);
         }
+    }
+
+    private static Dictionary<string, double>? FirstTokens(ChatCompletion completion)
+    {
+        if (completion.ContentTokenLogProbabilities is not [var first, ..])
+            return null;
+        var tokens = new Dictionary<string, double>(StringComparer.Ordinal);
+        foreach (var token in first.TopLogProbabilities)
+            tokens.TryAdd(token.Token, token.LogProbability);
+        tokens.TryAdd(first.Token, first.LogProbability);
+        return tokens;
     }
 
     private static bool MayPass(int status) => status is 408 or 409 or 425 or 429 or >= 500;

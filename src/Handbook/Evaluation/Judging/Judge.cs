@@ -20,7 +20,12 @@ internal sealed class Judge(string name, Func<IAnswerSource> open) : IDisposable
     /// <summary>Asks many things; each reply is told as soon as it is there, in any order but one at a time.</summary>
     /// <param name="asked">The system's and the user's words.</param>
     /// <param name="done">Hears (number, reply); the reply is null where the judge cannot be asked, with the reason.</param>
-    public void Ask(IReadOnlyList<(string System, string User)> asked, Action<int, string?, string> done, CancellationToken cancel)
+    public void Ask(IReadOnlyList<(string System, string User)> asked, Action<int, string?, string> done, CancellationToken cancel) =>
+        AskWhole(asked, (i, answer, reason) => done(i, answer?.Text, reason), cancel);
+
+    /// <inheritdoc cref="Ask"/>
+    public void AskWhole(IReadOnlyList<(string System, string User)> asked, Action<int, GivenAnswer?, string> done,
+        CancellationToken cancel)
     {
         var source = Open();
         var (requests, places) = (new List<AnswerRequest>(), new List<int>());
@@ -37,7 +42,7 @@ internal sealed class Judge(string name, Func<IAnswerSource> open) : IDisposable
             requests.Add(new(prompt, [0]));
             places.Add(i);
         }
-        source.Answer(requests, (request, _, answer) => done(places[request], answer.Text, ""), cancel);
+        source.Answer(requests, (request, _, answer) => done(places[request], answer, ""), cancel);
     }
 
     /// <summary>A conversation that ends with what the user says.</summary>

@@ -1,7 +1,10 @@
 using Handbook.Base;
 using Handbook.Evaluation.Judging;
 using Handbook.Testing;
+using Handbook.Models.Generation;
 using Handbook.Training.Progress;
+using Handbook.Training.Sampling;
+using Handbook.Training.Sampling.Endpoints;
 using Handbook.Training.Tests.Sampling;
 
 namespace Handbook.Tests.Evaluation.Judging;
@@ -140,6 +143,65 @@ public sealed class AlpacaTests
             Reference = [.. reference, new("new", "x", "base", null)],
         })).Message, StringComparison.Ordinal);
     }
+
+    [Fact] // σ of the difference: the published example, log p(M) = −0.017597131 and log p(m) = −4.048847, prefers the second by 0.98256
+    public void A_letters_probability_is_the_preference()
+    {
+        Assert.Equal(1.98256, WeightedPairJudge.Preference(new Dictionary<string, double>
+        {
+            ["M"] = -0.017597131, ["m"] = -4.048847, ["Both"] = -14.908222,
+        }), 1e-5);
+        Assert.Equal(1, WeightedPairJudge.Preference(new Dictionary<string, double> { ["m"] = -3, ["The"] = -0.1 }));
+        Assert.Equal(2, WeightedPairJudge.Preference(new Dictionary<string, double> { ["M"] = -3 }));
+        Assert.True(double.IsNaN(WeightedPairJudge.Preference(new Dictionary<string, double> { ["The"] = -0.1 })));
+    }
+
+    [Fact]
+    public void A_weighted_judge_is_asked_for_one_token_in_both_orders()
+    {
+        using var folder = new TemporaryFolder();
+        AlpacaOutput[] reference = [.. Enumerable.Range(0, 3).Select(i => new AlpacaOutput($"say {i}", $"word {i}", "base", "made"))];
+        AlpacaOutput[] mine = [.. reference.Select((asked, i) => asked with { Output = i == 2 ? "silent" : $"good {i}", Generator = "mine" })];
+        // Likes "good" with 0.8 where it stands first, and with 0.9 where it stands second.
+        using var endpoint = new FakeEndpoint(_ => (200, "m", null), body =>
+        {
+            var words = body.GetProperty("messages").EnumerateArray().Last().GetProperty("content").GetString()!;
+            if (words.Contains("silent"))
+                return new Dictionary<string, double> { ["Both"] = -0.1 };
+            var isFirst = words.IndexOf("good") < words.IndexOf("word");
+            return new Dictionary<string, double> { ["m"] = Math.Log(isFirst ? 0.8 : 0.1), ["M"] = Math.Log(isFirst ? 0.2 : 0.9) };
+        });
+        File.WriteAllText(folder["clf.txt"], "<|im_start|>system\nYou judge.\n<|im_end|>\n<|im_start|>user\n{\n  \"i\": {instruction}\n}\n"
+            + "m: {output_1}\nM: {output_2}\n<|im_end|>\n");
+        var report = AlpacaRun.Run(new()
+        {
+            Reference = reference,
+            Outputs = mine,
+            Output = folder["out"],
+            Judge = new WeightedPairJudge(Weighing(endpoint), WeightedPrompt.Read(folder["clf.txt"])),
+            Observer = RunObservers.None,
+        })!;
+        Assert.Equal(85, report.WinRate, 1e-4);       // (0.8 + 0.9) / 2 of both; log-probabilities come as float32
+        Assert.Equal((2, 0, 0, 1), (report.Wins, report.Losses, report.Draws, report.Unparsed));
+        Assert.Equal(6, endpoint.Requests.Count);
+        Assert.All(endpoint.Requests, request => Assert.Equal((true, 5, 1), (request.GetProperty("logprobs").GetBoolean(),
+            request.GetProperty("top_logprobs").GetInt32(), request.GetProperty("max_completion_tokens").GetInt32())));
+        Assert.All(endpoint.Requests, request => Assert.Equal("You judge.", request.GetProperty("messages")[0].GetProperty("content").GetString()));
+        Assert.Contains(endpoint.Requests, request => request.GetProperty("messages")[1].GetProperty("content").GetString()
+            == "{\n  \"i\": say 0\n}\nm: word 0\nM: good 0");
+        Assert.Equal(report.WinRate, AlpacaRun.Measure(folder["out/annotations.json"], null).WinRate, 1e-9);
+
+        File.WriteAllText(folder["clf.txt"], "<|im_start|>user\n{instruction} {output_1}<|im_end|>");
+        Assert.Contains("no place for output_2", Assert.Throws<InputException>(() => WeightedPrompt.Read(folder["clf.txt"])).Message);
+        using var silent = new FakeEndpoint(_ => (200, "m", null));
+        using var judge = new WeightedPairJudge(Weighing(silent), WeightedPrompt.Own);
+        Assert.Contains("without log-probabilities", Assert.Throws<InputException>(() =>
+            judge.Compare([(reference[0], mine[0])], (_, _, _) => { }, default)).Message);
+    }
+
+    private static EndpointFirstTokens Weighing(FakeEndpoint endpoint) => new(new Judge("judge", () => new EndpointAnswers(
+        new ChatEndpoint(new() { BaseUrl = endpoint.Address, Model = "judge" }), "judge", new SamplingOptions { MaxNewTokens = 1 }, [],
+        EndpointFirstTokens.Count)));
 
     private static LengthRow[] Made(int count, double length, double difficulty, double model, int seed)
     {
