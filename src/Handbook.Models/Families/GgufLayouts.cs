@@ -245,6 +245,51 @@ internal static class GgufLayouts
             StatesAttentionScale = true,
             Keys = _granite with { MlpBias = null, Experts = "num_local_experts" },
         },
+        ["glm"] = new("chatglm")
+        {
+            FusesGateUp = true,
+            Keys = new() { PartialRotary = "partial_rotary_factor" },
+            Lacks = config => config.QuerySize == config.HiddenSize ? null : "heads that are not as wide together as the stream",
+        },
+        ["deepseek_v3"] = new("deepseek2")
+        {
+            StatesDenseLayers = true,
+            AttentionScale = config => Math.Pow(config.RopeScaling is { MScaleAllDimensions: { } all } yarn
+                ? 0.1 * all * Math.Log(yarn.Factor) + 1 : 1, 2) / Math.Sqrt(config.HeadSize),
+            Keys = new()
+            {
+                HeadSize = null,
+                Bias = null,
+                Experts = "n_routed_experts",
+                ExpertInner = "moe_intermediate_size",
+                More = Latent,
+            },
+            Lacks = config => config.Latent!.Bias || config.AttentionOutputBias ? "biases"
+                : !config.InterleavedRope ? "halves of heads that turn together (rope_interleave: false)"
+                // it knows the smaller models of that kind by their number of layers
+                : config.Latent.QueryRank == 0 && config.Layers is not (26 or 27) ? "queries that come from the stream (q_lora_rank: null)"
+                : null,
+        },
+        ["gpt_oss"] = new("gpt-oss")
+        {
+            NeedsHead = true,
+            WindowPeriod = 2,
+            RoundsYarn = true,
+            Names = new Dictionary<string, string> { ["mlp_norm"] = "post_attention_norm" },
+            Keys = new()
+            {
+                Experts = "num_local_experts",
+                Window = "sliding_window",
+                More = (_, json) =>
+                {
+                    if (json["rope_scaling"] is System.Text.Json.Nodes.JsonObject yarn)
+                        yarn["truncate"] = false;       // as every published one has it; the file does not say
+                    else
+                        json["rope_scaling"] = null;
+                },
+            },
+            Lacks = config => config.GateLimit != 7 ? "limits of gates other than 7" : null,
+        },
         ["granitemoeshared"] = new("granitemoe")
         {
             TurnsPairs = true,
@@ -253,11 +298,38 @@ internal static class GgufLayouts
         },
     };
 
+    private static readonly Dictionary<string, string> _absent = new()
+    {
+        ["gptj"] = "llama.cpp knows the name of GPT-J, but has no network for it",
+        ["opt"] = "llama.cpp has no network for OPT",
+    };
+
+    /// <summary>Why there is no layout of a family; null where no more is known than that.</summary>
+    public static string? WhyNot(string modelType) => _absent.GetValueOrDefault(modelType);
+
     /// <summary>The layout of a family; null where llama.cpp has none.</summary>
     public static GgufLayout? Of(string modelType) => _table.GetValueOrDefault(modelType);
 
     /// <summary>Every family with a layout.</summary>
     public static IEnumerable<string> Known => _table.Keys;
+
+    private static void Latent(GgufReading file, System.Text.Json.Nodes.JsonObject json)
+    {
+        var turns = file.Need("rope.dimension_count");
+        json["q_lora_rank"] = file.Whole("attention.q_lora_rank");
+        json["kv_lora_rank"] = file.Need("attention.kv_lora_rank");
+        json["qk_rope_head_dim"] = turns;
+        json["qk_nope_head_dim"] = file.Need("attention.key_length") - turns;
+        json["v_head_dim"] = file.Need("attention.value_length");
+        json["first_k_dense_replace"] = file.Need("leading_dense_block_count");
+        json["n_shared_experts"] = file.Need("expert_shared_count");
+        json["n_group"] = file.Whole("expert_group_count") ?? 1;
+        json["topk_group"] = file.Whole("expert_group_used_count") ?? 1;
+        json["routed_scaling_factor"] = GgufConfig.Tidy(file.Number("expert_weights_scale") ?? 1);
+        json["norm_topk_prob"] = file.Flag("expert_weights_norm") ?? false;
+        if (json["rope_scaling"] is System.Text.Json.Nodes.JsonObject yarn && file.Number("rope.scaling.yarn_log_multiplier") is { } all)
+            (yarn["mscale"], yarn["mscale_all_dim"]) = (Math.Round(10 * all, 5), Math.Round(10 * all, 5));
+    }
 
     private static string? PartOfHeads(DecoderConfig config) => config.RotarySize == config.HeadSize ? null
         : "heads of which only a part turns";

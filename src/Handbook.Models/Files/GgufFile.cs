@@ -12,6 +12,9 @@ namespace Handbook.Models.Files;
 /// <param name="Offset">Where it begins behind the header.</param>
 internal sealed record GgufTensorInfo(string Name, ValueList<long> Shape, BlockFormat Blocks, long Offset)
 {
+    /// <summary>Which of the files it lies in, from 0.</summary>
+    public int Part { get; init; }
+
     public long Count => TensorShape.Count(Shape);
 
     /// <summary>Elements of a row.</summary>
@@ -21,8 +24,9 @@ internal sealed record GgufTensorInfo(string Name, ValueList<long> Shape, BlockF
 }
 
 /// <summary>A GGUF file, mapped into memory: metadata and tensors, as llama.cpp reads and writes them (versions 2 and 3).</summary>
-/// <remarks>Layout: magic, version, number of tensors, number of keys; the keys with their values; names, shapes, types and places of the
-/// tensors; padding; the tensors, each at a multiple of the alignment. Little-endian.</remarks>
+/// <remarks>A model may lie in several files (<c>…-00001-of-00003.gguf</c>), each with some of the tensors: together they are one, with
+/// the keys of the first. Layout: magic, version, number of tensors, number of keys; the keys with their values; names, shapes, types
+/// and places of the tensors; padding; the tensors, each at a multiple of the alignment. Little-endian.</remarks>
 internal sealed unsafe class GgufFile : IDisposable
 {
     public const uint Magic = 0x46554747;       // "GGUF"
@@ -30,21 +34,57 @@ internal sealed unsafe class GgufFile : IDisposable
     public const int Alignment = 32;
     public const string AlignmentKey = "general.alignment";
 
-    private readonly MappedFile _file;
-    private readonly long _dataStart;
+    private readonly (MappedFile File, long DataStart)[] _parts;
     private readonly Dictionary<string, GgufTensorInfo> _tensors;
 
     private GgufFile(MappedFile file)
     {
-        _file = file;
-        var reader = new Reader(file);
-        (Metadata, Tensors, _dataStart) = reader.Header();
+        var (metadata, tensors, dataStart) = new Reader(file).Header();
+        (Metadata, Tensors, _parts) = (metadata, tensors, [(file, dataStart)]);
         _tensors = Tensors.ToDictionary(tensor => tensor.Name, StringComparer.Ordinal);
     }
 
-    /// <exception cref="InputException">The file is missing, truncated, malformed, or holds a type of elements that is not
+    /// <param name="parts">Whole files; what they hold is this one's from here on.</param>
+    private GgufFile(IReadOnlyList<GgufFile> parts)
+    {
+        Metadata = parts[0].Metadata;
+        _parts = [.. parts.Select(part => part._parts[0])];
+        Tensors = [.. parts.SelectMany((part, number) => part.Tensors.Select(tensor => tensor with { Part = number }))];
+        if (Tensors.GroupBy(tensor => tensor.Name).FirstOrDefault(group => group.Count() > 1) is { } twice)
+            throw new InputException($"{Path}: tensor \"{twice.Key}\" stands in {string.Join(" and in ", twice.Select(tensor =>
+                _parts[tensor.Part].File.Path))}", fix: "fetch the files again");
+        _tensors = Tensors.ToDictionary(tensor => tensor.Name, StringComparer.Ordinal);
+    }
+
+    /// <summary>Opens a file, with the others of its model where it is one of several.</summary>
+    /// <exception cref="InputException">A file is missing, truncated, malformed, or holds a type of elements that is not
     /// read.</exception>
-    public static GgufFile Open(string path) => MappedFile.Open(path, file => new GgufFile(file));
+    public static GgufFile Open(string path)
+    {
+        var file = OpenAlone(path);
+        if (!(file.Metadata.Has(GgufParts.CountKey) && file.Metadata.Whole(GgufParts.CountKey) is > 1 and var count))
+            return file;
+        List<GgufFile> parts = [];
+        try
+        {
+            var names = GgufParts.Of(path, count);
+            foreach (var (name, number) in names.Select((name, number) => (name, number)))
+                parts.Add(GgufParts.Checked(OpenAlone(name), number, count));
+            return GgufParts.Whole(new(parts));
+        }
+        catch
+        {
+            parts.ForEach(part => part.Dispose());
+            throw;
+        }
+        finally
+        {
+            file.Dispose();
+        }
+    }
+
+    /// <summary>Opens a file by itself, whether or not it is one of several.</summary>
+    internal static GgufFile OpenAlone(string path) => MappedFile.Open(path, file => new GgufFile(file));
 
     /// <summary>Whether a file begins as one of this format.</summary>
     public static bool Is(string path)
@@ -56,7 +96,8 @@ internal sealed unsafe class GgufFile : IDisposable
         return stream.ReadAtLeast(magic, 4, throwOnEndOfStream: false) == 4 && BinaryPrimitives.ReadUInt32LittleEndian(magic) == Magic;
     }
 
-    public string Path => _file.Path;
+    /// <summary>Of the first.</summary>
+    public string Path => _parts[0].File.Path;
 
     public GgufMetadata Metadata { get; }
 
@@ -69,7 +110,8 @@ internal sealed unsafe class GgufFile : IDisposable
     public ReadOnlySpan<byte> Slice(GgufTensorInfo tensor, long start, int length)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan(start + length, tensor.ByteCount);
-        return new(_file.Pointer + _dataStart + tensor.Offset + start, length);
+        var (file, dataStart) = _parts[tensor.Part];
+        return new(file.Pointer + dataStart + tensor.Offset + start, length);
     }
 
     /// <summary>Some rows of a tensor as float32.</summary>
@@ -81,9 +123,17 @@ internal sealed unsafe class GgufFile : IDisposable
         tensor.Blocks.Decode(Slice(tensor, row * rowBytes, checked((int)(values.Length / tensor.Columns * rowBytes))), values);
     }
 
-    public void ForgetPages() => _file.ForgetPages();
+    public void ForgetPages()
+    {
+        foreach (var part in _parts)
+            part.File.ForgetPages();
+    }
 
-    public void Dispose() => _file.Dispose();
+    public void Dispose()
+    {
+        foreach (var part in _parts)
+            part.File.Dispose();
+    }
 
     /// <summary>Reads the header; every number is checked against what is left of the file before anything is made of it.</summary>
     private sealed class Reader(MappedFile file)

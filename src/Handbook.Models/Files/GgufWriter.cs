@@ -120,6 +120,9 @@ internal static class GgufWriter
                 case GgufKind.Int32:
                     writer.Write(checked((int)(long)value));
                     break;
+                case GgufKind.UInt16:
+                    writer.Write(checked((ushort)(long)value));
+                    break;
                 case GgufKind.UInt8:
                     writer.Write(checked((byte)(long)value));
                     break;
@@ -134,7 +137,7 @@ internal static class GgufWriter
 
     private static void Compare(string path, GgufMetadata metadata, IReadOnlyList<GgufTensorToSave> tensors, byte[][] hashes)
     {
-        using var written = GgufFile.Open(path);
+        using var written = GgufFile.OpenAlone(path);
         if (written.Tensors.Count != tensors.Count || written.Metadata.Entries.Count != metadata.Entries.Count)
             throw Faulty("its header");
         foreach (var (own, its) in metadata.Entries.Zip(written.Metadata.Entries))

@@ -33,7 +33,7 @@ internal abstract class BlockFormat(int code, string name, int size, int bytes)
 
     /// <summary>Every format that is read.</summary>
     public static IReadOnlyList<BlockFormat> All { get; } = [F32, F16, BF16, Q80, Q40, new SmallBlocks(3, "q4_1", bits: 4, hasMin: true),
-        Q50, Q51, new FewBits(10, "q2_K", bits: 2), new FewBits(11, "q3_K", bits: 3), Q4K, Q5K, Q6K];
+        Q50, Q51, new FewBits(10, "q2_K", bits: 2), new FewBits(11, "q3_K", bits: 3), Q4K, Q5K, Q6K, new Iq4Nl(), new Iq4Xs(), new MxFp4()];
 
     private static readonly string[] _names = ["f32", "f16", "q4_0", "q4_1", "", "", "q5_0", "q5_1", "q8_0", "q8_1", "q2_K", "q3_K", "q4_K",
         "q5_K", "q6_K", "q8_K", "iq2_xxs", "iq2_xs", "iq3_xxs", "iq1_s", "iq4_nl", "iq3_s", "iq2_s", "iq4_xs", "i8", "i16", "i32", "i64",

@@ -16,9 +16,6 @@ internal static class GgufConfig
         var architecture = file.Metadata.Need(file.Metadata.Text("general.architecture"), "general.architecture");
         if (file.Metadata.Text("general.type") is { } type and not "model")
             throw new InputException($"{file.Path} holds a {type}, not a model", fix: "name the file of a model");
-        if (file.Metadata.Whole("split.count") is > 1 and var parts)
-            throw new InputException($"{file.Path} is one of {parts} parts of a model", why: "the parts are one model together",
-                fix: "join them with llama.cpp's llama-gguf-split --merge, and name the whole file");
         var reading = new GgufReading(file, architecture);
         var (family, layout) = FamilyOf(reading, architecture);
         var config = PublishedConfig.Parse(PublishedJson.ToBytes(Json(reading, family, layout)), file.Path);

@@ -58,7 +58,8 @@ internal static class GgufExport
     /// <exception cref="InputException">There is none.</exception>
     internal static GgufLayout LayoutOf(PublishedConfig config) => GgufLayouts.Of(config.Family.ModelType) ?? throw new InputException(
         $"no GGUF file is written of a {config.Family.ModelType} model",
-        why: $"families that are: {string.Join(", ", GgufLayouts.Known)}", fix: "serve it as safetensors, with vLLM or transformers");
+        why: GgufLayouts.WhyNot(config.Family.ModelType) ?? $"families that are: {string.Join(", ", GgufLayouts.Known)}",
+        fix: "serve it as safetensors, with vLLM or transformers");
 
     private static GgufTensorToSave Saved(MappedTensor tensor, BlockFormat format, ModelWeights weights, ImportanceMatrix? importance,
         Action<long>? done, CancellationToken cancel) => new(tensor.Name, tensor.Shape, format, stream =>

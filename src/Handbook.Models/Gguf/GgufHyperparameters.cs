@@ -30,8 +30,21 @@ internal static class GgufHyperparameters
         {
             metadata.Add(prefix + "expert_count", experts.Count);
             metadata.Add(prefix + "expert_used_count", experts.PerToken);
-            metadata.Add(prefix + "expert_feed_forward_length", experts.InnerSize > 0 ? experts.InnerSize : null);
-            metadata.Add(prefix + "expert_shared_feed_forward_length", experts.SharedInnerSize > 0 ? experts.SharedInnerSize : null);
+            metadata.Add(prefix + "expert_feed_forward_length", experts.InnerSize > 0 ? experts.InnerSize
+                : layout.Architecture == "gpt-oss" ? config.IntermediateSize : null);
+            if (layout.Architecture != "deepseek2")
+                metadata.Add(prefix + "expert_shared_feed_forward_length", experts.SharedInnerSize > 0 ? experts.SharedInnerSize : null);
+            if (layout.StatesDenseLayers)
+                metadata.Add(prefix + "leading_dense_block_count", experts.DenseLayers.Count);
+            if (experts.Sigmoid)
+                Sigmoid(metadata, prefix, experts);
+        }
+        if (config.Latent is { } latent)
+        {
+            metadata.Add(prefix + "attention.q_lora_rank", latent.QueryRank > 0 ? latent.QueryRank : null);
+            metadata.Add(prefix + "attention.kv_lora_rank", latent.KeyValueRank);
+            notes.Add("llama.cpp keeps whole keys and values of such a file, and not the short vectors that they come from: it needs more "
+                + "memory for long texts than with its own conversion");
         }
         metadata.Add(prefix + "attn_logit_softcapping", config.AttentionSoftCap);
         metadata.Add(prefix + "final_logit_softcapping", config.LogitSoftCap);
@@ -49,6 +62,9 @@ internal static class GgufHyperparameters
         if (layout.Architecture is "stablelm" or "gptneox")
             metadata.Add(prefix + "use_parallel_residual", config.ParallelResidual);
         Windows(metadata, prefix, layout, config, notes);
+        if (config.RopeScaling is { Kind: RopeScalingKind.Yarn, Truncate: false })
+            notes.Add("llama.cpp rounds the borders between the frequencies that yarn stretches and those that it keeps, which this model "
+                + "does not (truncate: false): logits differ a little");
     }
 
     /// <summary>The divisors of the frequencies that llama.cpp takes from a tensor; null where it computes them by itself.</summary>
@@ -69,6 +85,21 @@ internal static class GgufHyperparameters
         }
     }
 
+    private static void Sigmoid(GgufMetadata metadata, string prefix, ExpertOptions experts)
+    {
+        metadata.Add(prefix + "expert_shared_count", experts.SharedInnerSize / experts.InnerSize);
+        metadata.Add(prefix + "expert_weights_scale", experts.WeightScale);
+        metadata.Add(prefix + "expert_weights_norm", experts.NormalizeTopK);
+        metadata.Add(prefix + "expert_gating_func", SigmoidGate);
+        if (experts.Groups > 1 && experts.GroupsPerToken < experts.Groups)
+        {
+            metadata.Add(prefix + "expert_group_count", experts.Groups);
+            metadata.Add(prefix + "expert_group_used_count", experts.GroupsPerToken);
+        }
+    }
+
+    private const int SigmoidGate = 2;
+
     private static void Rope(GgufMetadata metadata, string prefix, DecoderConfig config)
     {
         metadata.Add(prefix + "rope.freq_base", config.RopeTheta);
@@ -88,6 +119,9 @@ internal static class GgufHyperparameters
                 metadata.Add(prefix + "rope.scaling.type", "yarn");
                 metadata.Add(prefix + "rope.scaling.factor", scaling.Factor);
                 metadata.Add(prefix + "rope.scaling.original_context_length", original);
+                // a tenth of it there
+                metadata.Add(prefix + "rope.scaling.yarn_log_multiplier", scaling.MScaleAllDimensions is { } all and not 0
+                    ? 0.1 * all : null);
                 break;
             case RopeScalingKind.LongRope:
                 metadata.Add(prefix + "rope.scaling.type", "longrope");
@@ -122,6 +156,10 @@ internal static class GgufHyperparameters
             ? first + 1 : null;
     }
 
+    // One factor on the scores of whole heads, none on the rotated part alone.
+    private static bool HasScale(GgufLayout layout, RopeScaling yarn) => layout.Architecture == "deepseek2"
+        ? yarn.MScale is not (null or 0) && yarn.MScale == yarn.MScaleAllDimensions : yarn.MScale is null or 0;
+
     private static void Judge(GgufLayout layout, DecoderConfig config)
     {
         var lacks = config.Head == ModelHead.Score ? "a head that scores texts"
@@ -129,13 +167,14 @@ internal static class GgufHyperparameters
             ?? (layout.HasNoHead && !config.TiedHead ? "a head apart from the embedding" : null)
             ?? (Math.Abs(config.AttentionScale(0) / (layout.AttentionScale?.Invoke(config) ?? 1 / Math.Sqrt(config.HeadSize)) - 1) > 1e-6
                 && !layout.StatesAttentionScale ? "this factor on the scores of attention (query_pre_attn_scalar)" : null)
-            ?? (config.Experts is { DenseLayers.Count: > 0 } ? "layers without experts" : null)
+            ?? (config.Experts is { DenseLayers: { Count: > 0 } dense } && !(layout.StatesDenseLayers
+                && dense.SequenceEqual(Enumerable.Range(0, dense.Count))) ? "layers without experts" : null)
             ?? (config.RotarySize % 2 != 0 ? "an odd number of rotated dimensions" : null)
             ?? (config.RopeScaling is { Kind: RopeScalingKind.Dynamic or RopeScalingKind.NtkAware } scaling
                 ? $"rope_type {scaling.Kind.ToString().ToLowerInvariant()}" : null)
             ?? (config.RopeScaling is { Kind: RopeScalingKind.Yarn } yarn && (yarn.AttentionFactor is not null
-                || yarn.MScale is not (null or 0)
-                || yarn.BetaFast != 32 || yarn.BetaSlow != 1 || !yarn.Truncate) ? "these settings of yarn" : null)
+                || !HasScale(layout, yarn)
+                || yarn.BetaFast != 32 || yarn.BetaSlow != 1 || !yarn.Truncate && !layout.RoundsYarn) ? "these settings of yarn" : null)
             ?? (config.RopeScaling?.Kind == RopeScalingKind.LongRope && layout.Architecture != "phi3" ? "rope_type longrope" : null)
             ?? (config.WindowRope is { Scaling: not null } ? "stretched positions in layers with a window" : null)
             ?? (layout.WindowPeriod > 0 && config.SlidingWindows.Count > 0 && (Period(config) is not { } period

@@ -33,6 +33,12 @@ internal sealed record GgufLayout(string Architecture)
     /// <summary>Layers of which the last of each so many is not rotated; 0: all are.</summary>
     public int RopePeriod { get; init; }
 
+    /// <summary>The first layers may be without experts, as a key says.</summary>
+    public bool StatesDenseLayers { get; init; }
+
+    /// <summary>Whether the borders of yarn are rounded whatever the model says, so that logits differ a little.</summary>
+    public bool RoundsYarn { get; init; }
+
     /// <summary>Factor on the scores that the architecture has by itself; null for 1/√E.</summary>
     public Func<DecoderConfig, double>? AttentionScale { get; init; }
 

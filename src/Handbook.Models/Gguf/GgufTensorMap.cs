@@ -9,7 +9,11 @@ namespace Handbook.Models.Gguf;
 /// ours do.</param>
 internal sealed record GgufPiece(ParameterSpec Spec, long Start, int Heads)
 {
-    public long Rows => Spec.Shape[0];
+    /// <summary>Rows there: a vector of one of several experts is a row of theirs.</summary>
+    public long Rows => IsRow ? 1 : Spec.Shape[0];
+
+    /// <summary>Whether it is a vector among those of other experts.</summary>
+    public bool IsRow { get; init; }
 
     /// <summary>The row of ours that stands at a row of the piece.</summary>
     public long Ours(long row)
@@ -34,7 +38,8 @@ internal sealed record MappedTensor(string Name, ValueList<long> Shape, IReadOnl
 
     /// <summary>A vector, or a matrix of few numbers that everything depends on: never rounded.</summary>
     public bool IsExact => Shape.Count == 1 || Name.Contains("_norm.", StringComparison.Ordinal)
-        || Name.Contains("ffn_gate_inp", StringComparison.Ordinal) || Name.StartsWith("position_embd", StringComparison.Ordinal);
+        || Name.Contains("ffn_gate_inp", StringComparison.Ordinal) || Name.EndsWith(".bias", StringComparison.Ordinal)
+        || Name.StartsWith("position_embd", StringComparison.Ordinal);
 }
 
 /// <summary>Which parameters stand in which tensor of a GGUF file, for both ways.</summary>
@@ -59,6 +64,11 @@ internal static class GgufTensorMap
         ["attention.key"] = "attn_k",
         ["attention.value"] = "attn_v",
         ["attention.output"] = "attn_output",
+        ["attention.query_down"] = "attn_q_a",
+        ["attention.query_down_norm"] = "attn_q_a_norm",
+        ["attention.key_value_down"] = "attn_kv_a_mqa",
+        ["attention.key_value_norm"] = "attn_kv_a_norm",
+        ["attention.key_value"] = "attn_kv_b",
         ["attention.query_norm"] = "attn_q_norm",
         ["attention.key_norm"] = "attn_k_norm",
         ["mlp.gate"] = "ffn_gate",
@@ -72,6 +82,13 @@ internal static class GgufTensorMap
         ["mlp.shared.up"] = "ffn_up_shexp",
         ["mlp.shared.down"] = "ffn_down_shexp",
         ["mlp.shared_gate"] = "ffn_gate_inp_shexp",
+    };
+
+    // Vectors that are neither a weight nor a bias here.
+    private static readonly Dictionary<string, string> _vectors = new()
+    {
+        ["attention.sinks"] = "attn_sinks.weight",
+        ["mlp.router.correction"] = "exp_probs_b.bias",
     };
 
     /// <summary>The name of the head.</summary>
@@ -100,8 +117,9 @@ internal static class GgufTensorMap
         var (pieces, start) = (new List<GgufPiece>(), 0L);
         foreach (var spec in specs)
         {
-            pieces.Add(new(spec, start, Heads(spec.Name, layout, config)));
-            start += spec.Shape[0];
+            var piece = new GgufPiece(spec, start, Heads(spec.Name, layout, config)) { IsRow = stacked && spec.Shape.Count == 1 };
+            pieces.Add(piece);
+            start += piece.Rows;
         }
         var first = specs[0].Shape;
         ValueList<long> shape = stacked ? [specs.Count, .. first] : [start, .. first.Skip(1)];
@@ -123,6 +141,8 @@ internal static class GgufTensorMap
         var kind = words[^1];                   // weight or bias
         if (words[0] != "layers")
             return ($"{_outside[string.Join('.', words[..^1])]}.{kind}", false);
+        if (_vectors.TryGetValue(string.Join('.', words[2..]), out var vector))
+            return ($"blk.{words[1]}.{vector}", false);
         var path = words[2..^1];
         var stacked = path is [_, "experts", ..];
         var part = string.Join('.', stacked ? [path[0], path[1], .. path[3..]] : path);
@@ -130,6 +150,7 @@ internal static class GgufTensorMap
         {
             "attention.query" or "attention.key" or "attention.value" when layout.FusesQueryKeyValue => "attn_qkv",
             "mlp.gate" or "mlp.up" when layout.FusesGateUp => "ffn_up",
+            "attention.query" when config.Latent is { QueryRank: > 0 } => "attn_q_b",
             // Falcon 40B: what attention reads has a number there, and what the feed-forward layer reads has the plain name
             "attention_norm" when layout.Architecture == "falcon" && !config.SharedNorm => "attn_norm_2",
             "mlp_norm" when layout.Architecture == "falcon" => "attn_norm",

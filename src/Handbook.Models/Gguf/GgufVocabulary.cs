@@ -3,6 +3,7 @@ using Handbook.Base;
 using Handbook.Models.Files;
 using Handbook.Models.Generation;
 using Handbook.Text.Tokenizers;
+using Handbook.Text.Tokenizers.Models;
 
 namespace Handbook.Models.Gguf;
 
@@ -21,16 +22,28 @@ internal static class GgufVocabulary
         using var document = JsonDocument.Parse(tokenizer.Json, new() { MaxDepth = 128 });
         var root = document.RootElement;
         var model = root.GetProperty("model");
-        if (tokenizer.Pipeline.Model is not Text.Tokenizers.Models.BpeModel)
-            throw new InputException($"the tokenizer's model is {tokenizer.Pipeline.Model.GetType().Name.Replace("Model", "")}, of which "
-                + "no GGUF file is written", why: "byte pair encoding is, byte by byte (GPT-2, Llama 3, Qwen) or with ▁ for spaces (Llama 2, "
-                + "Gemma)", fix: "serve it as safetensors");
-        var isBytes = Has(Part(root, "pre_tokenizer"), "ByteLevel");
+        var isBytes = tokenizer.Pipeline.Model is BpeModel && Has(Part(root, "pre_tokenizer"), "ByteLevel");
         var tokens = Tokens(tokenizer, rows, isBytes);
-        if (isBytes)
-            AddBytePairs(metadata, root, model, notes);
-        else
-            AddPieces(metadata, tokenizer, root, model, tokens, notes);
+        switch (tokenizer.Pipeline.Model)
+        {
+            case BpeModel when isBytes:
+                AddBytePairs(metadata, root, model, notes);
+                break;
+            case BpeModel:
+                AddPieces(metadata, tokenizer, root, model, tokens, notes);
+                break;
+            case UnigramModel:
+                GgufUnigram.Add(metadata, root, tokens, notes);
+                break;
+            case WordPieceModel:
+                tokens = GgufWordPiece.Add(metadata, root, tokens, notes);
+                break;
+            default:
+                var kind = tokenizer.Pipeline.Model.GetType().Name.Replace("Model", "");
+                throw new InputException($"the tokenizer's model is {kind}, of which no GGUF file is written",
+                    why: "llama.cpp has byte pair encoding, byte by byte (GPT-2, Llama 3, Qwen) or with ▁ for spaces (Llama 2, Gemma), "
+                    + "Unigram and WordPiece", fix: "serve it as safetensors");
+        }
         metadata.Add(Prefix + "tokens", [.. tokens.Select(token => token.Text)]);
         metadata.Add(Prefix + "token_type", [.. tokens.Select(token => (long)token.Kind)]);
         if (isBytes)
@@ -84,7 +97,8 @@ internal static class GgufVocabulary
         NoteNormalizer(Part(root, "normalizer"), notes);
     }
 
-    private static void NoteNormalizer(JsonElement normalizer, List<string> notes)
+    /// <summary>Notes that texts are changed before they are cut, and not so there.</summary>
+    internal static void NoteNormalizer(JsonElement normalizer, List<string> notes)
     {
         if (normalizer.ValueKind == JsonValueKind.Object)
             notes.Add($"the tokenizer first changes texts by {normalizer.GetProperty("type").GetString()}, llama.cpp reads them as they "
@@ -146,20 +160,32 @@ internal static class GgufVocabulary
         var (before, after) = tokenizer.Pipeline.PostProcessor?.Frame ?? ([], []);
         int? first = before is [var begin] ? begin : null, last = after is [var stop] ? stop : null;
         var (bos, eos) = (first ?? tokenizer.BosId, last ?? tokenizer.EosId ?? prompts.StopIds.Cast<int?>().FirstOrDefault());
-        foreach (var (key, id) in new[] { ("bos", bos), ("eos", eos), ("unknown", tokenizer.UnkId), ("padding", tokenizer.PadId),
+        var unknown = tokenizer.UnkId;
+        // ids that are not said are T5's and BERT's own there, whatever these tokens are
+        if (tokenizer.Pipeline.Model is UnigramModel or WordPieceModel && tokenizer.Pipeline.Model.UnknownToken is { } name)
+            unknown ??= tokenizer.TokenToId(name);
+        if (tokenizer.Pipeline.Model is WordPieceModel)
+        {
+            bos ??= unknown;
+            metadata.Add(Prefix + "seperator_token_id", last ?? unknown);      // spelled so there
+            metadata.Add(Prefix + "mask_token_id", tokenizer.TokenToId("[MASK]") ?? unknown);
+            metadata.Add(Prefix + "add_sep_token", last is not null);
+        }
+        foreach (var (key, id) in new[] { ("bos", bos), ("eos", eos), ("unknown", unknown), ("padding", tokenizer.PadId),
             ("eot", prompts.TurnEnd is { } end && end != eos ? end : null) })
             metadata.Add($"{Prefix}{key}_token_id", id);
         metadata.Add(Prefix + "add_bos_token", first is not null);
-        metadata.Add(Prefix + "add_eos_token", last is not null);
+        metadata.Add(Prefix + "add_eos_token", last is not null && tokenizer.Pipeline.Model is not WordPieceModel);
         if (before.Length > 1 || after.Length > 1)
             notes.Add($"the tokenizer puts {before.Length} tokens before a text and {after.Length} behind it; llama.cpp puts at most "
                 + "one each");
     }
 
-    private static JsonElement Part(JsonElement root, string name) => root.TryGetProperty(name, out var part) ? part : default;
+    /// <summary>A component of the tokenizer.json; undefined where it has none.</summary>
+    internal static JsonElement Part(JsonElement root, string name) => root.TryGetProperty(name, out var part) ? part : default;
 
     /// <summary>Whether a component is of a type, or one of its steps is.</summary>
-    private static bool Has(JsonElement part, string type, Func<JsonElement, bool>? which = null)
+    internal static bool Has(JsonElement part, string type, Func<JsonElement, bool>? which = null)
     {
         if (part.ValueKind != JsonValueKind.Object)
             return false;

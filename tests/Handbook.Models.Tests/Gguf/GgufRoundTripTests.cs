@@ -87,6 +87,43 @@ public sealed class GgufRoundTripTests : IDisposable
         Assert.True(LlamaCppAgreementTests.Largest(LlamaCppAgreementTests.Logits(ours, ids), theirs.Logits(ids)) < 0.5);
     }
 
+    [Fact]
+    public void A_model_in_several_files_is_read_as_one_here_and_there()
+    {
+        var stories = SharedFiles.Need("models", "tinystories-656k");
+        GgufExport.Write(stories, GgufPrecision.All[1], _folder["model.gguf"]);
+        string[] names = [.. Enumerable.Range(1, 3).Select(number => _folder[$"part-{number:d5}-of-00003.gguf"])];
+        using (var whole = GgufFile.Open(_folder["model.gguf"]))
+        {
+            var third = (whole.Tensors.Count + 2) / 3;
+            for (var part = 0; part < 3; part++)
+            {
+                var metadata = new GgufMetadata(names[part]);
+                foreach (var (key, kind, element, value) in part == 0 ? whole.Metadata.Entries : [])
+                    metadata.Add(key, kind, value, element);
+                metadata.Add("split.no", GgufKind.UInt16, (long)part);
+                metadata.Add("split.count", GgufKind.UInt16, 3L);
+                metadata.Add("split.tensors.count", GgufKind.Int32, (long)whole.Tensors.Count);
+                GgufWriter.Save(names[part], metadata, [.. whole.Tensors.Skip(part * third).Take(third).Select(tensor => new GgufTensorToSave(
+                    tensor.Name, tensor.Shape, tensor.Blocks, stream => stream.Write(whole.Slice(tensor, 0, (int)tensor.ByteCount))))]);
+            }
+        }
+        using (var file = GgufFile.Open(names[1]))
+            GgufImport.Write(file, DType.Float16, _folder["back"]);
+        using (var file = GgufFile.Open(_folder["model.gguf"]))
+            GgufImport.Write(file, DType.Float16, _folder["whole"]);
+        Assert.Equal(File.ReadAllBytes(_folder["whole", "model.safetensors"]), File.ReadAllBytes(_folder["back", "model.safetensors"]));
+        using (var theirs = new LlamaCpp(names[0]))
+            Assert.Equal("3", theirs.Metadata("split.count"));
+
+        File.Copy(names[0], names[1], overwrite: true);
+        Assert.Contains("is number 1 of 3 files, and not 2 of 3", Assert.Throws<InputException>(() => GgufFile.Open(names[0])).Message);
+        File.Delete(names[2]);
+        Assert.Contains("part-00003-of-00003.gguf is not there", Assert.Throws<InputException>(() => GgufFile.Open(names[0])).Message);
+        File.Move(names[0], _folder["alone.gguf"]);
+        Assert.Contains("is one of 3 files", Assert.Throws<InputException>(() => GgufFile.Open(_folder["alone.gguf"])).Message);
+    }
+
     [Theory, Trait("speed", "slow")]
     [InlineData("llama2")]
     [InlineData("llama3")]

@@ -1,3 +1,5 @@
+using System.Globalization;
+using System.Text;
 using System.Text.Json.Nodes;
 using Handbook.Models.Files;
 using Handbook.Models.Gguf;
@@ -29,6 +31,8 @@ public sealed class LlamaCppTokenizerTests
     [InlineData("minimind")]
     [InlineData("command")]
     [InlineData("yi-gemma-pipeline")]
+    [InlineData("t5-small")]
+    [InlineData("bert-base-uncased")]
     public void A_published_tokenizer_gives_the_same_ids_there(string name)
     {
         var source = SharedFiles.Need("tokenizers", name);
@@ -46,6 +50,8 @@ public sealed class LlamaCppTokenizerTests
         foreach (var row in JsonNode.Parse(File.ReadAllBytes(SharedFiles.Need("tokenizers", "texts.json")))!.AsArray())
         {
             var text = (string)row!["text"]!;
+            if (name is "t5-small" or "bert-base-uncased" && IsToldApart(text))
+                continue;       // as a note says
             if (text.Length == 0 || text.Contains('<') && _withoutMarkup.Contains(name)
                 || normalizes && ours.Decode(ours.Encode(text, addSpecialTokens: false)) != text)
                 continue;
@@ -54,7 +60,7 @@ public sealed class LlamaCppTokenizerTests
                 different.Add($"{row["id"]} {text}");
         }
         Assert.True(different.Count == 0, $"{different.Count}: {string.Join('\n', different)}");
-        Assert.True(compared > 200, $"only {compared} texts were compared");
+        Assert.True(compared > (name is "t5-small" or "bert-base-uncased" ? 120 : 200), $"only {compared} texts were compared");
     }
 
     [Theory]
@@ -84,6 +90,31 @@ public sealed class LlamaCppTokenizerTests
         Assert.Equal($"{ours.TokenToId("<|im_end|>")}", theirs.Metadata("tokenizer.ggml.eot_token_id"));
         Assert.Equal(ours.ChatTemplate, theirs.Metadata("tokenizer.chat_template"));
     }
+
+    [Fact]
+    public void Pieces_and_words_learned_here_are_known_there()
+    {
+        string[] texts = [.. Enumerable.Range(0, 60).Select(i => $"the {i} moons of a planet, {i * 37 % 100} of them bright; isn't it so?")];
+        TrainerOptions[] kinds = [new UnigramTrainerOptions { VocabularySize = 90 }, new WordPieceTrainerOptions { VocabularySize = 90 }];
+        foreach (var kind in kinds)
+        {
+            using var folder = new TemporaryFolder();
+            var ours = kind.Train(texts);
+            ours.Save(folder.Path);
+            WriteModel(folder.Path, ours);
+            Assert.All(GgufExport.Write(folder.Path, GgufPrecision.All[0], folder["model.gguf"]).Notes, note =>
+                Assert.True(note.Contains("first changes texts") || note.Contains("are cut otherwise"), note));     // but not these
+            using var theirs = new LlamaCpp(folder["model.gguf"], vocabularyOnly: true);
+            foreach (var text in texts.Append("moons; bright planets 77"))
+                Assert.Equal(ours.Encode(text), theirs.Encode(text));
+        }
+    }
+
+    // What the notes of Unigram and WordPiece name.
+    private static bool IsToldApart(string text) => text.Split().Any(word => word.Length > 100)
+        || text.EnumerateRunes().Any(rune => rune.Value is >= 0xAC00 and <= 0xD7A3 or >= 0x1100 and <= 0x11FF || rune.Value > 0xFFFF
+            || Rune.GetUnicodeCategory(rune) is UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.NonSpacingMark
+                or UnicodeCategory.SpacingCombiningMark or UnicodeCategory.OtherNotAssigned or UnicodeCategory.PrivateUse);
 
     /// <summary>The smallest model with room for every id.</summary>
     internal static void WriteModel(string folder, Tokenizer tokenizer)
