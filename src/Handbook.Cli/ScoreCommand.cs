@@ -16,7 +16,7 @@ namespace Handbook.Cli;
 /// <summary><c>handbook score MODEL DATA [--output FILE]</c></summary>
 internal static class ScoreCommand
 {
-    private static readonly ModelWords _model = new("folder of the reward model");
+    private static readonly ModelWords _model = new("folder of the reward model, or of a classifier");
     private static readonly Argument<string> _data = new("data")
     {
         Description = "a data file, a folder, or a data set's name: conversations, prompts with completions, texts, or pairs of chosen and "
@@ -51,7 +51,8 @@ internal static class ScoreCommand
 
     public static Command Create()
     {
-        var command = new Command("score", "Score the rows of a data set with a reward model\n\nExamples:\n"
+        var command = new Command("score", "Score the rows of a data set with a reward model, or say how likely a classifier's "
+            + "labels are\n\nExamples:\n"
             + "  handbook score runs/tiny-reward data/tiny/preferences/test.jsonl -o scores.jsonl\n"
             + "  handbook score runs/tiny-reward answers.jsonl --column completion=answer\n"
             + "  handbook score runs/tiny-reward new.jsonl --column completion=answer -o new-scores.jsonl --against old-scores.jsonl")
@@ -75,7 +76,10 @@ internal static class ScoreCommand
         using var taken = output is null ? null : RunLock.TakeFile(output, "--output", Program.CommandLine);
         var named = _model.Source(args);
         using var model = RewardModel.Open(named,
-            args.Compute(_dtype), line.Print, maxTokens, new ConsoleObserver(line));
+            args.Compute(_dtype), line.Print, maxTokens, new ConsoleObserver(line), withLabels: true);
+        if (model.Labels is not null && args.GetValue(_against) is not null)
+            throw new InputException($"--against compares scores, and {named.Name} is a classifier of {model.Labels.Names.Count} labels",
+                fix: "leave --against out");
         var spec = new DatasetSpec
         {
             Id = args.GetRequiredValue(_data),
@@ -118,7 +122,7 @@ internal static class ScoreCommand
                 fix: "check the layout of the rows, or map their columns with --column prompt=… --column completion=…");
         }
         file?.Finish();
-        Report(summary, file is null ? Console.Error : Console.Out, output);
+        Report(summary, model.Labels, file is null ? Console.Error : Console.Out, output);
         if (args.GetValue(_against) is { } other)
         {
             var rate = WinRate.Compare(output!, other);
@@ -148,10 +152,17 @@ internal static class ScoreCommand
         return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
     }
 
-    private static void Report(ScoreSummary summary, TextWriter output, string? file)
+    private static void Report(ScoreSummary summary, LabelSet? labels, TextWriter output, string? file)
     {
         foreach (var (reason, left) in summary.Left)
             Console.Error.WriteLine($"without a score: {left.Count:N0} × {reason}, e.g. {left.First}");
+        if (labels is not null)
+        {
+            output.WriteLine($"read {summary.Scored:N0} rows{(file is null ? "" : $" into {file}")}"
+                + (summary.Labels.Count == 0 ? "" : ": " + string.Join(", ", labels.Names.Where(summary.Labels.ContainsKey)
+                    .Select(name => $"{name} {summary.Labels[name]:N0}"))));
+            return;
+        }
         var text = $"scored {summary.Scored:N0} rows{(file is null ? "" : $" in {file}")}: "
             + $"mean {summary.ScoreSum / summary.Scores:0.0000}, least {summary.Least:0.0000}, greatest {summary.Greatest:0.0000}";
         if (summary.Pairs > 0)

@@ -84,7 +84,8 @@ public sealed class Decoder : IDisposable
     /// <summary>[V, D], with a width of its own where the tables have one; the embedding itself where the head is tied.</summary>
     /// <exception cref="InputException">The model is a reward model.</exception>
     internal Parameter Head => Config.Head == ModelHead.Language ? _head : throw new InputException(
-        "this is a reward model: it scores texts and cannot predict tokens",
+        $"this is a {(Config.Labels == 1 ? "reward model" : $"classifier of {Config.Labels} labels")}: it scores texts and cannot "
+            + "predict tokens",
             why: "its head is score.weight, in the place of a language model's",
         fix: "name a language model, such as the one that the reward model was trained from");
 
@@ -119,6 +120,22 @@ public sealed class Decoder : IDisposable
     /// <summary>The same network with other adapters active; the weights stay this one's.</summary>
     /// <param name="adapters">Their names in the plan; none for the network without any.</param>
     internal Decoder With(params ReadOnlySpan<string> adapters) => new(Config, Parameters.With(adapters));
+
+    /// <summary>The network that computes sequences of this one and of others over the same weights in one pass, and which group this one
+    /// is there; null where it is computed by itself.</summary>
+    internal (Decoder Network, int Group)? Joint { get; private set; }
+
+    /// <summary>Lets networks over the same weights be computed in one pass, those whose adapters allow it.</summary>
+    /// <param name="views">The network itself and what <see cref="With"/> made of it.</param>
+    internal static void Join(IReadOnlyList<Decoder> views)
+    {
+        Decoder[] joined = [.. views.Where(view => view.Parameters.CanJoin)];
+        if (joined.Length < 2)
+            return;
+        var network = new Decoder(joined[0].Config, joined[0].Parameters.Jointly([.. joined.Select(view => view.Parameters)]));
+        for (var group = 0; group < joined.Length; group++)
+            joined[group].Joint = (network, group);
+    }
 
     /// <summary>The hidden states from which the head predicts; [N, D], in the precision of the products. Where the stream is cut, those of
     /// this process's tokens.</summary>
@@ -208,7 +225,8 @@ public sealed class Decoder : IDisposable
         return scope.Keep(LinearLogProb.Logits(Hidden(stream, options), Head, HeadOptions));
     }
 
-    /// <summary>The scores of the texts that end at some places of a stream; [M], in the master's precision.</summary>
+    /// <summary>The scores of the texts that end at some places of a stream; [M], of a classifier [M, C], in the master's
+    /// precision.</summary>
     /// <param name="places">Indices of the tokens to read the score at, each once; [M].</param>
     /// <exception cref="InputException">The model is a language model.</exception>
     internal Tensor Scores(StreamLayout stream, int[] places, ForwardOptions? options = null)
@@ -219,7 +237,9 @@ public sealed class Decoder : IDisposable
         using var scope = TensorScope.Enter();
         var (rows, which) = stream.Cut?.Own(places) ?? (places, places);
         var hidden = RowSelect.Forward(Hidden(stream, options), rows);
-        var scores = Linear.InMaster(hidden, _head).Squeeze(1);
+        var scores = Linear.InMaster(hidden, _head);
+        if (Config.Labels == 1)
+            scores = scores.Squeeze(1);
         return scope.Keep(stream.Cut?.Gather(scores, which, places.Length) ?? scores);
     }
 

@@ -87,6 +87,9 @@ public sealed record DecoderConfig
     /// <summary>What reads the last hidden states.</summary>
     public ModelHead Head { get; init; } = ModelHead.Language;
 
+    /// <summary>C, numbers that a head which scores texts gives: 1 of a reward model, one for each label of a classifier.</summary>
+    public int Labels { get; init; } = 1;
+
     /// <summary>The head that predicts tokens is the embedding itself; there is no <c>head.weight</c>.</summary>
     public bool TiedHead { get; init; }
 
@@ -128,6 +131,9 @@ public sealed record DecoderConfig
     /// <summary>Per layer: a token at t sees t−w+1 … t; 0 sees everything before it. Empty: no layer has a window.</summary>
     public ValueList<int> SlidingWindows { get; init; } = [];
 
+    /// <summary>Per layer: a token at t sees ⌊t/c⌋·c … t; 0 sees everything before it. Empty: no layer has chunks (Llama 4).</summary>
+    public ValueList<int> ChunkSizes { get; init; } = [];
+
     /// <summary>Layers that get no rotation (NoPE, arXiv:2305.19466).</summary>
     public ValueList<int> LayersWithoutRope { get; init; } = [];
 
@@ -146,6 +152,9 @@ public sealed record DecoderConfig
 
     /// <summary>That norm stands behind the rotation, and not before it (HunYuan).</summary>
     public bool QueryKeyNormAfterRope { get; init; }
+
+    /// <summary>Queries grow with their position in layers without rotation; null where they do not (Llama 4).</summary>
+    public QueryTemperature? QueryTemperature { get; init; }
 
     /// <summary>Attention and feed-forward read the same stream and are added together (GPT-J, GPT-NeoX).</summary>
     public bool ParallelResidual { get; init; }
@@ -247,6 +256,9 @@ public sealed record DecoderConfig
     /// <summary>The window of a layer; 0 means none.</summary>
     public int SlidingWindow(int layer) => SlidingWindows.Count == 0 ? 0 : SlidingWindows[layer];
 
+    /// <summary>The chunk of a layer; 0 means none.</summary>
+    public int ChunkSize(int layer) => ChunkSizes.Count == 0 ? 0 : ChunkSizes[layer];
+
     /// <summary>Whether a layer rotates its queries and keys.</summary>
     public bool HasRope(int layer) => Positions == PositionKind.Rope && !LayersWithoutRope.Contains(layer);
 }
@@ -257,7 +269,7 @@ public enum ModelHead
     /// <summary>A logit per token of the vocabulary; <c>head.weight</c> [V, D], or the embedding where it is tied.</summary>
     Language,
 
-    /// <summary>One number, the score of the text so far; <c>score.weight</c> [1, D].</summary>
+    /// <summary>The score of the text so far, or one for each of a classifier's labels; <c>score.weight</c> [C, D].</summary>
     Score,
 }
 
@@ -317,6 +329,9 @@ public enum QueryKeyNorm
 
     /// <summary>Over the whole projection, weights of length H·E and K·E (OLMo 2).</summary>
     WholeProjection,
+
+    /// <summary>Over each head, without weights, in layers that rotate (Llama 4).</summary>
+    Unweighted,
 }
 
 /// <summary>Routed feed-forward layers: per token the best few of many experts.</summary>
@@ -341,6 +356,9 @@ public sealed record ExpertOptions(int Count, int PerToken, bool NormalizeTopK, 
     /// <summary>Experts are chosen and weighed by σ of each logit, and not by the softmax of all (DeepSeek).</summary>
     public bool Sigmoid { get; init; }
 
+    /// <summary>Weights multiply what an expert reads, and not what it says (Llama 4).</summary>
+    public bool WeighsInput { get; init; }
+
     /// <summary>Factor on the weights of the chosen.</summary>
     public double WeightScale { get; init; } = 1;
 
@@ -349,6 +367,16 @@ public sealed record ExpertOptions(int Count, int PerToken, bool NormalizeTopK, 
 
     /// <summary>Groups that a token visits.</summary>
     public int GroupsPerToken { get; init; } = 1;
+}
+
+/// <summary>The query at position t, counted from 0, is multiplied by 1 + s·ln( 1 + ⌊(t + 1) / f⌋ ). Nakanishi 2025,
+/// arXiv:2501.19399.</summary>
+/// <param name="Floor">f.</param>
+/// <param name="Scale">s.</param>
+public sealed record QueryTemperature(double Floor, double Scale)
+{
+    /// <summary>The factor at a position.</summary>
+    public double Factor(int position) => 1 + Scale * Math.Log(1 + Math.Floor((position + 1) / Floor));
 }
 
 /// <summary>Multi-head latent attention. DeepSeek-AI 2024, arXiv:2405.04434, §2.1.</summary>

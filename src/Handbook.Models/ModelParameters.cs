@@ -76,6 +76,24 @@ internal sealed class ModelParameters : IDisposable
         return view;
     }
 
+    /// <summary>The same weights for rows of several groups, each with the adapters of one view.</summary>
+    /// <param name="views">Views of these weights, all of which <see cref="CanJoin"/>.</param>
+    public ModelParameters Jointly(IReadOnlyList<ModelParameters> views)
+    {
+        var joint = (ModelParameters)MemberwiseClone();
+        (joint._isView, joint.Adapters) = (true, []);
+        joint._adapted = views.SelectMany(view => view._adapted.Keys).Distinct().ToDictionary(name => name,
+            name => Own(name)!.Grouped([.. views.Select(view => view[name])]));
+        return joint;
+    }
+
+    /// <summary>Whether the active adapters only add to products of layers that read every token: then rows with these and rows with
+    /// others can share the product.</summary>
+    public bool CanJoin => Adapters.All(adapter => adapter.Whole.Count == 0 && adapter.Tokens is null && adapter.Layers.All(layer =>
+        layer.Place == AdapterPlace.Layer && layer.Base.Name.StartsWith("layers.", StringComparison.Ordinal)
+        && !layer.Base.Name.Contains(".experts.", StringComparison.Ordinal)
+        && layer.Targets.All(target => target.Magnitude is null)));
+
     /// <summary>Lets products add what some of the adapters say.</summary>
     public void Activate(params ReadOnlySpan<string> names)
     {

@@ -76,7 +76,9 @@ public sealed class PublishedConfig
             throw new InputException($"{file}: model_type is missing", why: "it says which architecture the weights belong to",
                 fix: $"add it; supported are {string.Join(", ", Family.All.Select(f => f.ModelType))}");
         var family = Family.For(modelType, file);
-        var decoder = family.Describe(reader) with { Head = HeadOf(json) };
+        var decoder = family.Describe(reader) with { Head = HeadOf(json), Labels = LabelsOf(json) ?? 1 };
+        if (decoder.Labels < 1)
+            reader.Problem("id2label names no label");
         if (decoder.Experts is { } experts && (long)decoder.Layers * experts.Count > MostExperts)
             reader.Mismatch($"{decoder.Layers} layers of {experts.Count} experts are more than any model has");
         var unknown = UnreadKeys.Judge(reader, family);
@@ -95,8 +97,12 @@ public sealed class PublishedConfig
     /// <summary>How many labels a classifier has; null where the model is none.</summary>
     public int? Labels => LabelsOf(Json);
 
+    /// <summary>The names of a classifier's labels, by number; the Python library's own where the file has none.</summary>
+    public IReadOnlyList<string> LabelNames => [.. Enumerable.Range(0, Labels ?? 0).Select(label =>
+        Json["id2label"]?[$"{label}"] is JsonValue name && name.TryGetValue<string>(out var text) ? text : $"LABEL_{label}")];
+
     /// <summary>A classifier of one label is a reward model.</summary>
-    private static ModelHead HeadOf(JsonObject json) => LabelsOf(json) == 1 ? ModelHead.Score : ModelHead.Language;
+    private static ModelHead HeadOf(JsonObject json) => LabelsOf(json) is null ? ModelHead.Language : ModelHead.Score;
 
     private static int? LabelsOf(JsonObject json)
     {
@@ -109,7 +115,7 @@ public sealed class PublishedConfig
     }
 
     /// <summary>The same network with a score in the place of its head: the config of a reward model.</summary>
-    public PublishedConfig WithScoreHead() => Decoder.Head == ModelHead.Score ? this : With(
+    public PublishedConfig WithScoreHead() => Decoder is { Head: ModelHead.Score, Labels: 1 } ? this : With(
     [
         ("architectures", new JsonArray(Family.ScoreArchitecture)),
         ("num_labels", 1),

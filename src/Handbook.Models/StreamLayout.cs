@@ -10,11 +10,15 @@ namespace Handbook.Models;
 /// <remarks>Where several processes share a batch, these are the tokens of one of them, with their places in the whole.</remarks>
 public sealed class StreamLayout
 {
-    private StreamLayout(int[] tokens, int[] positions, AttentionRing ring, StreamCut? cut = null)
+    private readonly Func<int, AttentionRing> _ring;
+    private (int Size, AttentionRing Ring)? _chunked;
+
+    /// <param name="ring">Who sees whom where tokens see their chunk alone; 0: all before them.</param>
+    private StreamLayout(int[] tokens, int[] positions, Func<int, AttentionRing> ring, StreamCut? cut = null)
     {
         Tokens = cut is null ? tokens : cut.Select(tokens);
         Positions = cut is null ? positions : cut.Select(positions);
-        Ring = ring;
+        (Ring, _ring) = (ring(0), ring);
         Cut = cut;
         foreach (var position in positions)
             Length = Math.Max(Length, position + 1);
@@ -28,6 +32,17 @@ public sealed class StreamLayout
 
     /// <summary>Who sees whom.</summary>
     internal AttentionRing Ring { get; }
+
+    /// <summary>Who sees whom where tokens see their chunk alone.</summary>
+    /// <param name="chunk">Tokens of a chunk; 0 for no chunks.</param>
+    internal AttentionRing RingOf(int chunk)
+    {
+        if (chunk == 0 || Length <= chunk)
+            return Ring;
+        if (_chunked?.Size != chunk)
+            _chunked = (chunk, _ring(chunk));
+        return _chunked.Value.Ring;
+    }
 
     /// <summary>Which tokens of the batch these are; null for all of them.</summary>
     internal StreamCut? Cut { get; }
@@ -49,14 +64,38 @@ public sealed class StreamLayout
     internal static StreamLayout Of(int[] tokens, int[] positions, IReadOnlyList<(int Start, int Length, int Parent)> segments,
         ContextGroup? group)
     {
-        var (start, length, parent) = (new int[segments.Count], new int[segments.Count], new int[segments.Count]);
-        for (var s = 0; s < segments.Count; s++)
-            (start[s], length[s], parent[s]) = segments[s];
         if (group is null)
-            return new(tokens, positions, new AttentionRing(SegmentTable.Create(start, length, parent, positions)));
+            return new(tokens, positions, chunk => Columns(Chunks(segments, positions, chunk)) is var (start, length, parent)
+                ? new AttentionRing(SegmentTable.Create(start, length, parent, positions)) : null!);
         TokenPieces[] parts = [.. Enumerable.Range(0, group.Size).Select(rank => TokenPieces.ZigZag(rank, group.Size, tokens.Length))];
-        return new(tokens, positions, AttentionRing.Of(group, parts, start, length, parent, positions),
+        return new(tokens, positions, chunk => Columns(Chunks(segments, positions, chunk)) is var (start, length, parent)
+            ? AttentionRing.Of(group, parts, start, length, parent, positions) : null!,
             new StreamCut(group, parts[group.Rank], tokens.Length));
+    }
+
+    private static (int[] Start, int[] Length, int[] Parent) Columns(IReadOnlyList<(int Start, int Length, int Parent)> segments) =>
+        ([.. segments.Select(segment => segment.Start)], [.. segments.Select(segment => segment.Length)],
+            [.. segments.Select(segment => segment.Parent)]);
+
+    /// <summary>The segments cut where chunks begin: a part continues what stands before it in its own chunk, and nothing else.</summary>
+    private static IReadOnlyList<(int Start, int Length, int Parent)> Chunks(IReadOnlyList<(int Start, int Length, int Parent)> segments,
+        int[] positions, int chunk)
+    {
+        if (chunk == 0)
+            return segments;
+        var parts = new List<(int Start, int Length, int Parent)>();
+        var last = new int[segments.Count];
+        for (var s = 0; s < segments.Count; s++)
+        {
+            var (start, length, parent) = segments[s];
+            for (int from = start, to; from < start + length; from = to)
+            {
+                to = Math.Min(start + length, from + chunk - positions[from] % chunk);
+                parts.Add((from, to - from, from == start && parent >= 0 && positions[from] % chunk != 0 ? last[parent] : -1));
+            }
+            last[s] = parts.Count - 1;
+        }
+        return parts;
     }
 
     /// <summary>Separate sequences, one root segment each, with positions from 0.</summary>

@@ -37,6 +37,10 @@ internal sealed class Parameter : IDisposable
     /// <summary>What is added to products with it, first to last; empty for most.</summary>
     public IReadOnlyList<LowRank> Adapters { get; set; } = [];
 
+    /// <summary>The weight with the adapters of each group of rows (<see cref="Fused.RowGroups"/>); null where all rows have the
+    /// same.</summary>
+    public IReadOnlyList<Parameter>? ByGroup { get; private init; }
+
     /// <summary>Sees what products with it read, [N, in]; for measuring. null: nobody does.</summary>
     public Action<Tensor>? InputObserver { get; set; }
 
@@ -48,6 +52,10 @@ internal sealed class Parameter : IDisposable
     public Parameter With(IReadOnlyList<LowRank> adapters, ReplacedRows? replaced = null) => IsTrainable
         ? throw new InvalidOperationException($"{Name} is trained: only one of two weights would know its gradient")
         : new(_whole ?? this, adapters) { Replaced = replaced };
+
+    /// <summary>The same frozen weight for rows of several groups; its memory stays this one's.</summary>
+    /// <param name="views">The weight with the adapters of each group, without magnitudes.</param>
+    public Parameter Grouped(IReadOnlyList<Parameter> views) => new(_whole ?? this, []) { ByGroup = views };
 
     /// <summary>Σ of the squares of each row of a frozen weight, in the master's precision; [out]. Computed once.</summary>
     public Tensor RowSquares()

@@ -150,8 +150,8 @@ public sealed class TextPartTests
 
     [Fact]
     public void A_text_model_of_a_family_that_is_not_built_is_named() =>
-        Assert.Contains("model_type \"llama4_text\" is not supported", Assert.Throws<Families.UnsupportedFamilyException>(() =>
-            Config(new() { ["model_type"] = "llama4", ["text_config"] = new JsonObject { ["model_type"] = "llama4_text" } })).Message);
+        Assert.Contains("model_type \"mllama_text_model\" is not supported", Assert.Throws<Families.UnsupportedFamilyException>(() =>
+            Config(new() { ["model_type"] = "mllama", ["text_config"] = new JsonObject { ["model_type"] = "mllama_text_model" } })).Message);
 
     [Fact]
     public void One_of_Mistral_s_is_a_Mistral() =>

@@ -8,7 +8,8 @@ namespace Handbook.Models.Blocks;
 /// heads arXiv:2305.13245.</summary>
 /// <remarks>
 /// <code>
-/// q, k, v = x · W_qkvᵀ (+ b);   q, k behind their norms where the family has them, turned by their positions before or after that
+/// q, k, v = x · W_qkvᵀ (+ b);   q, k behind their norms where the family has them, turned by their positions before or after that;
+/// q grown by its position where the family does so
 /// y = softmax( q·kᵀ · scale ) · v  over the tokens that are seen;   out = y · W_oᵀ (+ b)
 /// </code>
 /// </remarks>
@@ -20,6 +21,8 @@ internal sealed class Attention(DecoderConfig config, int layer, ModelParameters
     private readonly Parameter _output = parameters[path + ".output.weight"];
     private readonly Parameter? _outputBias = parameters.Find(path + ".output.bias");
     private readonly Norm? _queryNorm = HeadNorm(config, parameters, path + ".query_norm", config.Heads);
+    private readonly bool _normsHeads = config.QueryKeyNorm == QueryKeyNorm.Unweighted && config.HasRope(layer);
+    private readonly QueryTemperature? _temperature = config.HasRope(layer) ? null : config.QueryTemperature;
     private readonly Norm? _keyNorm = HeadNorm(config, parameters, path + ".key_norm", config.KeyValueHeads);
 
     /// <summary>A score of each head that has no value, [H]; null where the family has none.</summary>
@@ -34,12 +37,13 @@ internal sealed class Attention(DecoderConfig config, int layer, ModelParameters
         ValueSize = config.ValueHeadSize,
         Scale = config.AttentionScale(layer),
         Window = config.SlidingWindow(layer),
+        Chunk = config.ChunkSize(layer),
         SoftCap = config.AttentionSoftCap ?? 0,
         DistanceSlopes = config.AlibiSlopes.Count == 0 ? null : [.. config.AlibiSlopes.Select(slope => (float)slope)],
     };
 
     private static Norm? HeadNorm(DecoderConfig config, ModelParameters parameters, string path, int heads) =>
-        config.QueryKeyNorm == QueryKeyNorm.None ? null
+        config.QueryKeyNorm is QueryKeyNorm.None or QueryKeyNorm.Unweighted ? null
             : new(config, parameters, path, config.QueryKeyNorm == QueryKeyNorm.EachHead ? heads : 1);
 
     /// <param name="x">[N, D].</param>
@@ -52,7 +56,8 @@ internal sealed class Attention(DecoderConfig config, int layer, ModelParameters
         var qkv = QueryKeyValue(x, noise);
         if (config.QueryKeyNormAfterRope && rotary is not null)
             (qkv, rotary) = (RotaryTurn.Forward(qkv, rotary, stream.Positions, config.Heads + config.KeyValueHeads, config.HeadSize), null);
-        var mixed = RotaryAttention.Forward(Turned(qkv), Shape, stream.Ring, stream.Positions, rotary, Sinks);
+        var mixed = RotaryAttention.Forward(Turned(qkv, stream.Positions), Shape, stream.RingOf(Shape.Chunk), stream.Positions, rotary,
+            Sinks);
         return scope.Keep(Output(mixed, noise));
     }
 
@@ -66,26 +71,45 @@ internal sealed class Attention(DecoderConfig config, int layer, ModelParameters
         return scope.Keep(config.QueryKeyValueLimit is { } limit ? all.Clamp(limit) : all);
     }
 
-    /// <summary>The same once they are turned: behind their norms where these stand there.</summary>
-    internal Tensor Turned(Tensor all) => config.QueryKeyNormAfterRope ? Normed(all) : all;
+    /// <summary>The same once they are turned: behind their norms where these stand there, and grown by their positions.</summary>
+    internal Tensor Turned(Tensor all, Mirrored<int> positions)
+    {
+        if (config.QueryKeyNormAfterRope)
+            all = Normed(all);
+        return _temperature is { } temperature ? Grown(all, temperature, positions.Host) : all;
+    }
+
+    /// <summary>Queries times the factor of their positions.</summary>
+    private Tensor Grown(Tensor all, QueryTemperature temperature, int[] positions)
+    {
+        double[] factors = [.. positions.Select(temperature.Factor)];
+        if (factors.All(factor => factor == 1))
+            return all;
+        using var scope = TensorScope.Enter();
+        var (queries, rest) = (config.QuerySize, all.Size(1) - config.QuerySize);
+        var grown = all.Narrow(1, 0, queries).To(parameters.Plan.Residual)
+            * Tensor.From(factors, factors.Length, 1).To(parameters.Plan.Residual).To(all.Device);
+        return scope.Keep(Tensor.Cat([grown.To(all.DType), all.Narrow(1, queries, rest)], 1));
+    }
 
     /// <summary>Queries and keys behind their norms, and values; [N, H·E + K·(E + V)].</summary>
     private Tensor Normed(Tensor all)
     {
-        if (_queryNorm is null)
+        if (_queryNorm is null && !_normsHeads)
             return all;
         using var scope = TensorScope.Enter();
         var (queries, keys) = (config.QuerySize, config.KeyValueSize);
-        return scope.Keep(Tensor.Cat([Normed(_queryNorm, all.Narrow(1, 0, queries)), Normed(_keyNorm!, all.Narrow(1, queries, keys)),
+        return scope.Keep(Tensor.Cat([Normed(_queryNorm, all.Narrow(1, 0, queries)), Normed(_keyNorm, all.Narrow(1, queries, keys)),
             all.Narrow(1, queries + keys, config.ValueSize)], 1));
     }
 
     /// <summary>Queries or keys behind their norm; [N, heads·E].</summary>
-    private Tensor Normed(Norm norm, Tensor part)
+    private Tensor Normed(Norm? norm, Tensor part)
     {
         var width = config.QueryKeyNorm == QueryKeyNorm.WholeProjection ? part.Size(1) : config.HeadSize;
         var rows = part.To(parameters.Plan.Residual).Contiguous().View(-1, width);
-        return norm.Forward(rows, null, part.DType).Output.View(part.Shape);
+        return norm is not null ? norm.Forward(rows, null, part.DType).Output.View(part.Shape)
+            : (rows * ((rows * rows).Mean(1, true) + config.NormEpsilon).Rsqrt()).To(part.DType).View(part.Shape);
     }
 
     /// <summary>From the mixed values, [N, H·V], to what is added to the residual stream, [N, D].</summary>

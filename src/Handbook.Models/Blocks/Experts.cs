@@ -7,6 +7,7 @@ namespace Handbook.Models.Blocks;
 /// <remarks>
 /// <code>
 /// y = Σ over the K best e of  w_e · expert_e(x)  + g · shared(x)
+/// y = Σ over the K best e of  expert_e( w_e · x )  + …               where the family weighs what an expert reads
 /// w from x · W_rᵀ (+ b) as <see cref="RouterRule"/> says,  g = σ( x · w_gᵀ ), or 1 where there is no such gate
 /// </code>
 /// Each expert is a feed-forward layer, <see cref="FeedForward"/>, over its own tokens; all of them compute side by side. The router's
@@ -21,12 +22,13 @@ internal sealed class Experts
     private readonly FeedForward? _shared;
     private readonly Parameter? _sharedGate;
     private readonly RouterRule _rule;
+    private readonly bool _weighsInput;
     private readonly int _layer;
 
     public Experts(DecoderConfig config, int layer, ModelParameters parameters, string path)
     {
         var options = config.Experts!;
-        _layer = layer;
+        (_layer, _weighsInput) = (layer, options.WeighsInput);
         _rule = new(options.PerToken)
         {
             Normalizes = options.NormalizeTopK,
@@ -52,11 +54,24 @@ internal sealed class Experts
         var logits = Linear.InMaster(x, _router, _routerBias);
         options.RouterObserver?.Invoke(_layer, logits);
         var (weights, routing, spread) = TopKRouter.Forward(logits, _rule, options.ExpertLoad?.Layer(_layer), _correction?.Value);
-        var said = _experts.Forward(ExpertDispatch.Forward(x, routing), options.AdapterNoise, routing);
+        var rows = ExpertDispatch.Forward(x, routing);
+        if (_weighsInput)
+            (rows, weights) = (Weighed(rows, weights, routing), weights.Detach().ZerosLike() + 1);
+        var said = _experts.Forward(rows, options.AdapterNoise, routing);
         var all = ExpertCombine.Forward(said, weights, routing);
         if (_shared is not null)
             all += Shared(x, options.AdapterNoise);
         return (scope.Keep(all), spread is null ? null : scope.Keep(spread));
+    }
+
+    /// <summary>The rows of each expert's tokens times their weights; [N·K, D].</summary>
+    private static Tensor Weighed(Tensor rows, Tensor weights, Routing routing)
+    {
+        using var scope = TensorScope.Enter();
+        var choices = new int[routing.Row.Length];
+        for (var choice = 0; choice < choices.Length; choice++)
+            choices[routing.Row[choice]] = choice;
+        return scope.Keep(rows * RowSelect.Forward(weights.View(choices.Length, 1), choices).To(rows.DType));
     }
 
     private Tensor Shared(Tensor x, TokenNoise? noise)

@@ -163,6 +163,9 @@ internal sealed class ConfigReader(JsonObject json, string file)
         return fallback;
     }
 
+    /// <summary>Whether the key has a number.</summary>
+    public bool IsNumber(string key) => Node(key) is JsonValue value && value.GetValueKind() == JsonValueKind.Number;
+
     /// <summary>Whether the key has a text.</summary>
     public bool IsText(string key) => Node(key) is JsonValue value && value.GetValueKind() == JsonValueKind.String;
 

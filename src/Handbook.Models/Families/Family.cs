@@ -65,7 +65,7 @@ internal abstract class Family
         new Phi(), new Phi3(), new Olmo2(), new Olmo3(), new SmolLM3(), new Granite(), new StableLm(), new Starcoder2(), new Cohere(),
         new Cohere2(), new Glm(), new Glm4(), new Exaone4(), new Ernie45(), new HunYuanDense(), new SeedOss(), new Nemotron(), new Gpt2(),
         new GptBigCode(), new GptJ(), new GptNeoX(), new Falcon(), new Opt(), new Bloom(), new Qwen2Moe(), new Qwen3Moe(), new Olmoe(),
-        new GraniteMoe(), new GraniteMoeShared(), new GptOss(), new DeepseekV3(),
+        new GraniteMoe(), new GraniteMoeShared(), new GptOss(), new DeepseekV3(), new Llama4(),
     ];
 
     /// <summary>Checks that hold for every family once the keys are read.</summary>

@@ -133,6 +133,18 @@ internal class Llama : Family
         return types.Contains("sliding_attention") ? [.. types.Select(type => type == "sliding_attention" ? window : 0)] : [];
     }
 
+    /// <summary>The layers whose flag in <c>no_rope_layers</c> is 0; without that list every layer at the end of an interval.</summary>
+    /// <param name="emptyIsAbsent">Whether a list of nothing is no list.</param>
+    private protected static ValueList<int> WithoutRope(ConfigReader config, int layers, bool emptyIsAbsent = false)
+    {
+        var interval = config.SizeOr(4, "no_rope_layer_interval");
+        if (config.Numbers("no_rope_layers") is not { } flags || emptyIsAbsent && flags.Count == 0)
+            return [.. Enumerable.Range(0, layers).Where(layer => (layer + 1) % interval == 0)];
+        if (flags.Count < layers)
+            config.Problem($"no_rope_layers has {flags.Count} entries, but num_hidden_layers is {layers}");
+        return [.. Enumerable.Range(0, Math.Min(layers, flags.Count)).Where(layer => flags[layer] == 0)];
+    }
+
     public override IReadOnlyList<ParameterSpec> Parameters(DecoderConfig config, bool fused = false)
     {
         var list = new ParameterList(config.InitializerRange);

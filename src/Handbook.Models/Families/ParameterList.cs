@@ -89,7 +89,8 @@ internal sealed partial class ParameterList(double std)
     {
         if (config.Head == ModelHead.Score)
         {
-            _specs.Add(new("score.weight", [1, config.TableSize], [Whole(Family.ScoreName, 1, config.TableSize, transposed: false)],
+            _specs.Add(new("score.weight", [config.Labels, config.TableSize],
+                [Whole(Family.ScoreName, config.Labels, config.TableSize, transposed: false)],
                 ParameterKind.Weight, config.InitializerRange));
             return;
         }

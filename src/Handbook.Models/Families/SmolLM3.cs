@@ -25,29 +25,18 @@ internal sealed class SmolLM3 : Llama
                 EosIds = [128001],
                 PadId = 128004
             });
-        int[] without = WithoutRope(config, described.Layers);
+        var without = WithoutRope(config, described.Layers);
         var window = config.Flag(false, "use_sliding_window") ? config.SizeOr(0, "sliding_window") : 0;
         return described with
         {
             QueryKeyValueBias = config.Flag(false, "attention_bias"),
             AttentionOutputBias = config.Flag(false, "attention_bias"),
             MlpBias = config.Flag(false, "mlp_bias"),
-            LayersWithoutRope = [.. without],
+            LayersWithoutRope = without,
             // Without layer_types the window stands on the layers without rotation.
             SlidingWindows = window == 0 ? []
                 : config.Has("layer_types") ? Windows(config, described.Layers, window, firstLayer: 0)
                 : [.. Enumerable.Range(0, described.Layers).Select(layer => without.Contains(layer) ? window : 0)],
         };
-    }
-
-    /// <summary>The layers whose flag in <c>no_rope_layers</c> is 0; without that list every layer at the end of an interval.</summary>
-    private static int[] WithoutRope(ConfigReader config, int layers)
-    {
-        var interval = config.SizeOr(4, "no_rope_layer_interval");
-        if (config.Numbers("no_rope_layers") is not { } flags)
-            return [.. Enumerable.Range(0, layers).Where(layer => (layer + 1) % interval == 0)];
-        if (flags.Count < layers)
-            config.Problem($"no_rope_layers has {flags.Count} entries, but num_hidden_layers is {layers}");
-        return [.. Enumerable.Range(0, Math.Min(layers, flags.Count)).Where(layer => flags[layer] == 0)];
     }
 }

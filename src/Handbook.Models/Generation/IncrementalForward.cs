@@ -19,15 +19,27 @@ internal sealed class IncrementalForward(Decoder model)
     /// <summary>Logits after the last new token of each sequence.</summary>
     /// <param name="caches">One per sequence; the new tokens are added.</param>
     /// <param name="tokens">New tokens of each sequence, at least one.</param>
+    /// <param name="groups">Which adapters each sequence has, in rising order (<see cref="Decoder.Joint"/>); null where all have the
+    /// same.</param>
     /// <returns>[S, V], float32 or float64, on the CPU, where tokens are drawn.</returns>
-    public Tensor Logits(IReadOnlyList<KeyValueCache> caches, IReadOnlyList<ReadOnlyMemory<int>> tokens)
+    public Tensor Logits(IReadOnlyList<KeyValueCache> caches, IReadOnlyList<ReadOnlyMemory<int>> tokens, IReadOnlyList<int>? groups = null)
     {
         using var scope = TensorScope.Enter();
         using var mode = GradMode.Disabled();
         using var exact = RowExact.Enabled();
         if (!_oneByOne || tokens.Count == 1)
-            return scope.Keep(Logits(new Step(caches, tokens)));
-        return scope.Keep(Tensor.Cat([.. tokens.Select((some, s) => Logits(new Step([caches[s]], [some])))], 0));
+            return scope.Keep(Logits(new Step(caches, tokens), groups));
+        return scope.Keep(Tensor.Cat([.. tokens.Select((some, s) =>
+            Logits(new Step([caches[s]], [some]), groups is null ? null : [groups[s]]))], 0));
+    }
+
+    private Tensor Logits(Step step, IReadOnlyList<int>? groups)
+    {
+        if (groups is null)
+            return Logits(step);
+        using var rows = RowGroups.Of([.. Enumerable.Range(0, groups[^1] + 2).Select(group =>
+            step.Plan.First(Enumerable.Range(0, groups.Count).FirstOrDefault(s => groups[s] >= group, groups.Count)))]);
+        return Logits(step);
     }
 
     private Tensor Logits(Step step)
@@ -58,7 +70,7 @@ internal sealed class IncrementalForward(Decoder model)
         if (rotary is not null)
             DeviceKernels.Of(qkv).Rotate(rotary, step.Positions, qkv, attention.Shape.Heads + attention.Shape.KeyHeads,
                 attention.Shape.HeadSize, backward: false);
-        qkv = attention.Turned(qkv);
+        qkv = attention.Turned(qkv, step.Positions);
         var mixed = Tensor.Empty(qkv.DType, qkv.Device, qkv.Size(0), attention.Shape.Heads * attention.Shape.ValueSize);
         var sinks = attention.Sinks?.Value.To(qkv.DType == DType.Float64 ? DType.Float64 : DType.Float32);
         DeviceKernels.Of(qkv).AttentionDecode(step.Plan, layer.Index, attention.Shape, qkv, mixed, sinks);

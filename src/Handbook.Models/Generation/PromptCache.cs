@@ -15,6 +15,9 @@ internal sealed class PromptCache(int index, SampleRequest request, KeyValueCach
 
     public KeyValueCache Cache { get; } = cache;
 
+    /// <summary>Whose adapters it is read with, where the network has several (<see cref="Decoder.Joint"/>).</summary>
+    public int Group { get; init; }
+
     public bool IsRead => Cache.Length == Request.Tokens.Length;
 
     /// <summary>What the network says after the prompt; empty until it is read.</summary>

@@ -17,6 +17,9 @@ internal sealed class RunningBatch(Decoder model, IncrementalForward forward, in
     /// wait for a part of a prompt at most; without, the weights are read once for both.</summary>
     public bool ReadsApart { get; init; }
 
+    /// <summary>Whether rows have adapters of their own (<see cref="Decoder.Joint"/>).</summary>
+    public bool IsJoint { get; init; }
+
     /// <summary>Rows that are worked on.</summary>
     public int Count => _rows.Count;
 
@@ -53,11 +56,18 @@ internal sealed class RunningBatch(Decoder model, IncrementalForward forward, in
                 room -= parts[^1].Length;
             }
         Tensor? logits = null;
+        int[] groups = [.. heard.Select(row => row.Prompt).Concat(prompts).Select(prompt => prompt.Group)];
+        // those with the same adapters behind one another, and where each came to stand
+        int[] order = [.. Enumerable.Range(0, groups.Length).OrderBy(i => groups[i])];
+        var places = new int[groups.Length];
+        for (var i = 0; i < order.Length; i++)
+            places[order[i]] = i;
         if (caches.Count > 0)
         {
-            logits = forward.Logits(caches, parts).To(DType.Float32);
+            logits = forward.Logits([.. order.Select(i => caches[i])], [.. order.Select(i => parts[i])],
+                IsJoint ? [.. order.Select(i => groups[i])] : null).To(DType.Float32);
             for (var p = 0; p < prompts.Count; p++)
-                prompts[p].Read(Row(logits, heard.Count + p));
+                prompts[p].Read(Row(logits, places[heard.Count + p]));
         }
         var drawing = heard.Count;
         foreach (var row in _rows)
@@ -66,7 +76,7 @@ internal sealed class RunningBatch(Decoder model, IncrementalForward forward, in
                 row.Start(model);
                 heard.Add(row);
             }
-        Draw(heard, drawing, logits);
+        Draw(heard, places.AsMemory(0, drawing), logits);
         foreach (var row in heard)
             row.Take();
     }
@@ -89,10 +99,12 @@ internal sealed class RunningBatch(Decoder model, IncrementalForward forward, in
         return logits.AsSpan<float>().Slice(row * vocabulary, vocabulary);
     }
 
-    private static unsafe void Draw(List<SampleRow> rows, int fromLogits, Tensor? logits) => ThreadTeam.Run(rows.Count, new DrawBody
+    // The first rows draw from the logits at their places, the others from their prompts'.
+    private static unsafe void Draw(List<SampleRow> rows, ReadOnlyMemory<int> places, Tensor? logits) => ThreadTeam.Run(rows.Count, new
+        DrawBody
     {
         Rows = rows,
-        FromLogits = fromLogits,
+        Places = places,
         Logits = logits is null ? null : logits.Pointer<float>(),
         Vocabulary = logits is null ? 0 : (int)logits.Size(1),
     });
@@ -100,12 +112,12 @@ internal sealed class RunningBatch(Decoder model, IncrementalForward forward, in
     private unsafe struct DrawBody : IParallelBody
     {
         public List<SampleRow> Rows;
-        public int FromLogits;
+        public ReadOnlyMemory<int> Places;
         public float* Logits;
         public int Vocabulary;
 
         public readonly void Invoke(int index) =>
-            Rows[index].Draw(index < FromLogits ? new ReadOnlySpan<float>(Logits + (long)index * Vocabulary, Vocabulary)
+            Rows[index].Draw(index < Places.Length ? new ReadOnlySpan<float>(Logits + (long)Places.Span[index] * Vocabulary, Vocabulary)
                 : Rows[index].Prompt.Logits);
     }
 

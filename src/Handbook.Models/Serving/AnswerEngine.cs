@@ -8,7 +8,8 @@ namespace Handbook.Models.Serving;
 /// computed once.</summary>
 /// <remarks>
 /// Every answer has the bits that it would have alone: the products of a row do not depend on the rows beside it, nor on how its prompt was
-/// cut or where its beginning came from. Requests are begun in the order in which they came. A request is begun when the keys and values
+/// cut or where its beginning came from. Networks over the same weights that differ by their adapters are computed in one pass where
+/// <see cref="Decoder.Joint"/> says so. Requests are begun in the order in which they came. A request is begun when the keys and values
 /// that it can need at most fit into the memory beside those of the running ones, so that a running answer never has to give way.
 /// </remarks>
 internal sealed class AnswerEngine : IDisposable
@@ -23,7 +24,7 @@ internal sealed class AnswerEngine : IDisposable
 
     // The thread's own.
     private readonly LinkedList<EngineRequest> _waiting = [];
-    private readonly Dictionary<Decoder, RunningBatch> _batches = [];
+    private readonly Dictionary<Decoder, RunningBatch> _batches = [];       // by what computes them: a network, or several jointly
     private readonly Dictionary<SampleRow, EngineRequest> _running = [];
     private int _waits;                     // in _arrived or _waiting; below the gate
     private double _seconds = 1;            // that a request takes once it is begun, of late; below the gate
@@ -95,7 +96,7 @@ internal sealed class AnswerEngine : IDisposable
         {
             Run(() =>
             {
-                if (_batches.Remove(model, out var batch))
+                if (_batches.Remove(Computing(model), out var batch))
                     Abandon(batch, new OperationCanceledException());
                 _kept.Drop(model);
                 return true;
@@ -154,9 +155,9 @@ internal sealed class AnswerEngine : IDisposable
             while (_running.Count < _options.MaxRows && _waiting.First is { } next && TryBegin(next.Value))
             {
             }
-            foreach (var (model, batch) in _batches)
+            foreach (var batch in _batches.Values)
                 if (batch.Count > 0)
-                    Step(model, batch);
+                    Step(batch);
             Statistics.Now(_running.Count, _waiting.Count, _kept.Count, _memory.Bytes);
         }
         End();
@@ -175,8 +176,8 @@ internal sealed class AnswerEngine : IDisposable
         foreach (var (row, request) in _running)
             if (!request.IsWanted)
                 row.Stop();
-        foreach (var (model, batch) in _batches)
-            Leave(model, batch);
+        foreach (var batch in _batches.Values)
+            Leave(batch);
     }
 
     /// <summary>Begins no more of a request's answers; where none is running it is over.</summary>
@@ -231,7 +232,10 @@ internal sealed class AnswerEngine : IDisposable
         var start = known?.Common ?? 0;
         request.Prompt = new PromptCache(0, new SampleRequest(request.Tokens, [.. Enumerable.Range(0, request.Count).Select(i => (long)i)]),
             new KeyValueCache(request.Model.Config, request.Model.Compute, request.Tokens.Length - start, held, start, _memory,
-                request.Model.Device));
+                request.Model.Device))
+        {
+            Group = request.Model.Joint?.Group ?? 0,
+        };
         request.BegunAt = Stopwatch.GetTimestamp();
         Statistics.Begin(request.Tokens.Length, start);
         return true;
@@ -249,11 +253,16 @@ internal sealed class AnswerEngine : IDisposable
         return true;
     }
 
-    private RunningBatch Batch(Decoder model) => _batches.TryGetValue(model, out var batch) ? batch
-        : _batches[model] = new RunningBatch(model, new IncrementalForward(model), _options.TokensAtOnce)
-        { ReadsApart = true };
+    private static Decoder Computing(Decoder model) => model.Joint?.Network ?? model;
 
-    private void Step(Decoder model, RunningBatch batch)
+    private RunningBatch Batch(Decoder model) => _batches.TryGetValue(Computing(model), out var batch) ? batch
+        : _batches[Computing(model)] = new RunningBatch(Computing(model), new IncrementalForward(Computing(model)), _options.TokensAtOnce)
+        {
+            ReadsApart = true,
+            IsJoint = model.Joint is not null,
+        };
+
+    private void Step(RunningBatch batch)
     {
         try
         {
@@ -265,7 +274,7 @@ internal sealed class AnswerEngine : IDisposable
             Abandon(batch, failure);
             return;
         }
-        Leave(model, batch);
+        Leave(batch);
     }
 
     /// <summary>Ends all answers of a batch.</summary>
@@ -281,16 +290,16 @@ internal sealed class AnswerEngine : IDisposable
         batch.Dispose();
     }
 
-    private void Leave(Decoder model, RunningBatch batch) => batch.Leave(row =>
+    private void Leave(RunningBatch batch) => batch.Leave(row =>
     {
         _running.Remove(row, out var request);
         request!.Over++;
         if (row.Failure is { } failure)
             request.End(failure);
         else if (row.Cache is { } cache)
-            _kept.Keep(model, [.. request.Tokens, .. row.Tokens.Take(cache.OwnLength)], cache);
+            _kept.Keep(request.Model, [.. request.Tokens, .. row.Tokens.Take(cache.OwnLength)], cache);
         else if (row.Prompt.IsRead)
-            _kept.Keep(model, request.Tokens, row.Prompt.Cache);
+            _kept.Keep(request.Model, request.Tokens, row.Prompt.Cache);
         if (request.IsWanted)
             request.OnAnswer(row.Sample, row.Answer!);
         if (request.Over < request.Count)

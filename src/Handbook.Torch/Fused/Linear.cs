@@ -8,8 +8,9 @@ internal static class Linear
     /// <param name="bias">[out]; null for none.</param>
     /// <param name="noise">From which the dropout of adapters follows; null computes without dropout.</param>
     /// <returns>[N, out], in the element type of x.</returns>
-    public static Tensor Forward(Tensor x, Parameter weight, Parameter? bias = null, TokenNoise? noise = null) => weight.Adapters.Count > 0
-        ? AdaptedLinear.Forward(x, weight, bias, noise)
+    public static Tensor Forward(Tensor x, Parameter weight, Parameter? bias = null, TokenNoise? noise = null) => weight.ByGroup is not null
+        ? RowGroups.Linear(x, weight, bias)
+        : weight.Adapters.Count > 0 ? AdaptedLinear.Forward(x, weight, bias, noise)
         : Forward(x, weight, weight.Operand, bias, bias?.Compute);
 
     /// <summary>x · Wᵀ + b outside the graph, without adapters.</summary>

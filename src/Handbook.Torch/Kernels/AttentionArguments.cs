@@ -31,6 +31,13 @@ internal readonly record struct AttentionShape
     /// <summary>w: the token at position t sees positions t−w+1 … t; 0 sees all.</summary>
     public int Window { get; init; }
 
+    /// <summary>n, over a cache: the token at position t sees positions ⌊t/n⌋·n … t; 0 sees all. In a stream the segments say it: each
+    /// chunk is one by itself.</summary>
+    public int Chunk { get; init; }
+
+    /// <summary>The first place of a cache that the token at a place sees.</summary>
+    internal int FirstSeen(int place) => Chunk > 0 ? place / Chunk * Chunk : Window > 0 ? Math.Max(0, place - Window + 1) : 0;
+
     /// <summary>c: scores become c·tanh(score/c); 0 leaves them.</summary>
     public double SoftCap { get; init; }
 

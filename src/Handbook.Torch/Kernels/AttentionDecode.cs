@@ -50,7 +50,7 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
         var place = sequence.Length - sequence.Queries + firstRow / group;
         var last = sequence.Length - sequence.Queries + (firstRow + rows - 1) / group;
         // Whole vectors of places: the order of the sums then does not depend on which rows come together.
-        var first = FirstSeen(place) / Lanes.Width * Lanes.Width;
+        var first = shape.FirstSeen(place) / Lanes.Width * Lanes.Width;
         var count = last + 1 - first;
         var panel = sums + RowsAtOnce * _valueWidth;
         for (var k = 0; k < count;)
@@ -70,7 +70,7 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
         {
             var (token, head) = Math.DivRem(firstRow + r, group);
             place = sequence.Length - sequence.Queries + token;
-            Softmax(scores + r * (nint)stride, FirstSeen(place) - first, place + 1 - first, count, keyHead * group + head);
+            Softmax(scores + r * (nint)stride, shape.FirstSeen(place) - first, place + 1 - first, count, keyHead * group + head);
         }
         for (var r = Math.Max(rows, 2); r < RowsAtOnce; r++)
             new Span<float>(scores + r * (nint)stride, count).Clear();       // rows that nobody asked for
@@ -102,8 +102,6 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
         segment = sequence.At(place, out from);
         return Math.Min(Math.Min(Block, most), segment.Length - from);
     }
-
-    private int FirstSeen(int place) => shape.Window > 0 ? Math.Max(0, place - shape.Window + 1) : 0;
 
     /// <summary>scores[r][k] = query r · key k.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

@@ -13,7 +13,7 @@ internal readonly unsafe struct AttentionDecodeReference<T>(CachedSequence<T>* s
             for (var head = 0; head < shape.Heads; head++)
             {
                 var place = sequence.Length - sequence.Queries + token;
-                var first = shape.Window > 0 ? Math.Max(0, place - shape.Window + 1) : 0;
+                var first = shape.FirstSeen(place);
                 long row = sequence.FirstQuery + token;
                 var keyHead = head / shape.Group;
                 var top = sinks == null ? double.NegativeInfinity : sinks[head];

@@ -191,7 +191,8 @@ internal sealed record TrainingPlan
     public static PublishedConfig WithHead(PublishedConfig config, MethodDefinition method, string source) =>
         method.Head == ModelHead.Score ? config.WithScoreHead()
         : config.Decoder.Head == ModelHead.Language ? config
-        : throw new InputException($"{source} is a reward model, but {method.Name} trains what predicts tokens",
+        : throw new InputException($"{source} is a {(config.Decoder.Labels == 1 ? "reward model" : "classifier")}, but "
+            + $"{method.Name} trains what predicts tokens",
             fix: "set model_name_or_path to a language model");
 
     /// <summary>What the adapter that is trained is, in a sentence without its point.</summary>

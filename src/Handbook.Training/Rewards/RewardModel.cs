@@ -35,6 +35,9 @@ public sealed class RewardModel(Decoder network, Tokenizer tokenizer) : IDisposa
     /// <summary>Most tokens that go through the network at once; a longer row goes alone.</summary>
     public int MaxTokens { get; init; } = DefaultMaxTokens;
 
+    /// <summary>The labels of a classifier; null where the model is a reward model.</summary>
+    internal LabelSet? Labels { get; init; }
+
     /// <param name="folder">The folder of a reward model, or its name below <c>HANDBOOK_MODELS</c>.</param>
     /// <param name="compute">Element type of products.</param>
     /// <param name="note">Receives what the user should know, such as tensors that are left out.</param>
@@ -46,18 +49,25 @@ public sealed class RewardModel(Decoder network, Tokenizer tokenizer) : IDisposa
     /// <summary>A model with the adapters over it.</summary>
     /// <inheritdoc cref="Open(string, DType, Action{string}?, int)"/>
     /// <param name="observer">Hears of weights that are quantised; null for nobody.</param>
-    internal static RewardModel Open(ModelSource source, DType compute, Action<string>? note, int maxTokens, IWorkObserver? observer = null)
+    /// <param name="withLabels">Whether it may be a classifier of several labels.</param>
+    internal static RewardModel Open(ModelSource source, DType compute, Action<string>? note, int maxTokens, IWorkObserver? observer = null,
+        bool withLabels = false)
     {
         var folder = source.Top;
         var config = source.Config();
-        RequireScores(config, folder);
+        if (!withLabels || config.Decoder.Head != ModelHead.Score)
+            RequireScores(config, folder);
         var tokenizer = Tokenizer.Load(source.HavingTokenizer);
         TorchRuntime.Load();
         using var weights = source.Open(config);
         var plan = source.Plan(weights, compute);
         foreach (var said in source.Notes)
             note?.Invoke($"note: {said}");
-        return new(QuantisedCache.Loader(source, observer ?? RunObservers.None)(weights, plan), tokenizer) { MaxTokens = maxTokens };
+        return new(QuantisedCache.Loader(source, observer ?? RunObservers.None)(weights, plan), tokenizer)
+        {
+            MaxTokens = maxTokens,
+            Labels = LabelSet.Of(config, folder),
+        };
     }
 
     /// <summary>Requires that a model has a head that scores texts.</summary>
@@ -65,10 +75,11 @@ public sealed class RewardModel(Decoder network, Tokenizer tokenizer) : IDisposa
     /// <exception cref="InputException">It has another.</exception>
     internal static void RequireScores(PublishedConfig config, string folder)
     {
-        if (config.Decoder.Head != ModelHead.Score)
+        if (config.Decoder is not { Head: ModelHead.Score, Labels: 1 })
             throw config.Labels is { } labels
                 ? new InputException($"{folder} is a classifier of {labels} labels",
-                    why: "a reward model has one label: its score (num_labels 1 in config.json)", fix: "name the folder of a reward model")
+                    why: "a reward model has one label: its score (num_labels 1 in config.json)",
+                    fix: "name the folder of a reward model; `handbook score` gives the probabilities of labels")
                 : new InputException($"{folder} is a language model "
                     + $"(architectures {config.Json["architectures"]?.ToJsonString() ?? "not given"}): it has no head that scores texts",
                 why: $"a reward model's config.json says {config.Family.ScoreArchitecture}, and its weights "
@@ -80,13 +91,18 @@ public sealed class RewardModel(Decoder network, Tokenizer tokenizer) : IDisposa
     /// <param name="rows">Rows of any kind. A prompt is computed once for all of its answers.</param>
     /// <param name="done">Told the number of further rows that are scored.</param>
     /// <returns>One number per answer, in the order of rows and of the answers inside a row.</returns>
-    public double[] Score(IReadOnlyList<TokenRow> rows, Action<int>? done = null, CancellationToken cancel = default)
+    public double[] Score(IReadOnlyList<TokenRow> rows, Action<int>? done = null, CancellationToken cancel = default) =>
+        Array.ConvertAll(Values(rows, done, cancel), values => values[0]);
+
+    /// <summary>The numbers that the head gives for rows: of each answer a list, as long as there are labels.</summary>
+    /// <inheritdoc cref="Score"/>
+    internal double[][] Values(IReadOnlyList<TokenRow> rows, Action<int>? done = null, CancellationToken cancel = default)
     {
         var list = new TokenRowList(rows);
         var starts = new int[rows.Count + 1];
         for (var r = 0; r < rows.Count; r++)
             starts[r + 1] = starts[r] + ScorePlace.Roles(rows[r]).Count();
-        var scores = new double[starts[^1]];
+        var scores = new double[starts[^1]][];
         using var mode = GradMode.Disabled();
         for (var start = 0; start < rows.Count; start += GroupSize)
         {
@@ -139,19 +155,21 @@ public sealed class RewardModel(Decoder network, Tokenizer tokenizer) : IDisposa
         };
     }
 
-    private void Put(double[] scores, int[] starts, TokenBatch batch)
+    private void Put(double[][] scores, int[] starts, TokenBatch batch)
     {
         using var scope = TensorScope.Enter();
         var places = ScorePlace.Of(batch, Network.Config.PadId);
         var values = Network.Scores(batch.Stream(), Array.ConvertAll(places, place => place.Place)).ToArray<double>();
+        var labels = Network.Config.Labels;
         for (int i = 0, within = 0; i < places.Length; i++)
         {
-            if (!double.IsFinite(values[i]))
-                throw new InputException($"the score of row {places[i].Row + 1} is {values[i]}",
+            var own = values[(i * labels)..((i + 1) * labels)];
+            if (Array.FindIndex(own, value => !double.IsFinite(value)) is >= 0 and var wrong)
+                throw new InputException($"the score of row {places[i].Row + 1} is {own[wrong]}",
                     why: "the weights or what they compute are no longer finite",
                     fix: "check the reward model's weights; with bfloat16, try float32");
             within = i > 0 && places[i].Row == places[i - 1].Row ? within + 1 : 0;
-            scores[starts[places[i].Row] + within] = values[i];
+            scores[starts[places[i].Row] + within] = own;
         }
     }
 

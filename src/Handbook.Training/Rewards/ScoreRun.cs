@@ -5,8 +5,9 @@ using Handbook.Data.Sources;
 
 namespace Handbook.Training.Rewards;
 
-/// <summary>Scores the rows of a data set and writes each of them with its score.</summary>
-/// <param name="model">The reward model.</param>
+/// <summary>Scores the rows of a data set and writes each of them with its score, or with the probabilities of a classifier's
+/// labels.</summary>
+/// <param name="model">The reward model, or a classifier.</param>
 /// <param name="source">The rows.</param>
 /// <param name="tokenizer">Turns them into texts to score.</param>
 internal sealed class ScoreRun(RewardModel model, IRowSource source, ScoreTokenizer tokenizer)
@@ -17,10 +18,14 @@ internal sealed class ScoreRun(RewardModel model, IRowSource source, ScoreTokeni
 
     private static readonly JsonWriterOptions s_writing = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
-    private static readonly string[] s_pair = ["score_chosen", "score_rejected"];
-    private static readonly string[] s_single = ["score"];
+    // Behind the name of a column: of which answer it tells.
+    private static readonly string[] s_pair = ["_chosen", "_rejected"];
+    private static readonly string[] s_single = [""];
 
-    private readonly string[] _columns = [.. tokenizer.HasPairs ? s_pair : [], .. tokenizer.HasSingles ? s_single : []];
+    private readonly string[] _answers = [.. tokenizer.HasPairs ? s_pair : [], .. tokenizer.HasSingles ? s_single : []];
+
+    private readonly string[] _columns = [.. ((string[])[.. tokenizer.HasPairs ? s_pair : [], .. tokenizer.HasSingles ? s_single : []])
+        .SelectMany(answer => (model.Labels?.Columns ?? ["score"]).Select(column => column + answer))];
 
     /// <summary>Columns of the data that are replaced by scores.</summary>
     public IEnumerable<string> Replaced =>
@@ -39,17 +44,20 @@ internal sealed class ScoreRun(RewardModel model, IRowSource source, ScoreTokeni
             var tokens = new TokenRow?[chunk.Length];
             var problems = new RowProblem?[chunk.Length];
             Parallel.For(0, chunk.Length, i => (tokens[i], problems[i]) = Tokenize(chunk[i]));
-            var scores = model.Score([.. tokens.OfType<TokenRow>()], cancel: cancel);
+            var scores = model.Values([.. tokens.OfType<TokenRow>()], cancel: cancel);
             for (int i = 0, next = 0; i < chunk.Length; i++)
             {
-                var columns = chunk[i].Problem is null ? Columns(chunk[i].Value) : _columns;
-                double?[] own = new double?[columns.Length];
+                var answers = chunk[i].Problem is null ? Answers(chunk[i].Value) : _answers;
+                var own = new double[]?[answers.Length];
                 if (tokens[i] is { } row)
                     foreach (var role in ScorePlace.Roles(row))
-                        own[role == SegmentRole.Rejected ? 1 : 0] = scores[next++];
+                    {
+                        own[role == SegmentRole.Rejected ? 1 : 0] = model.Labels?.Values(scores[next]) ?? scores[next];
+                        next++;
+                    }
                 Count(summary, chunk[i], problems[i], own);
                 if (chunk[i].Value.ValueKind == JsonValueKind.Object)
-                    Write(output, chunk[i].Value, columns, own);
+                    Write(output, chunk[i].Value, answers, own);
             }
             summary.Rows += chunk.Length;
             keep?.Invoke();
@@ -57,7 +65,7 @@ internal sealed class ScoreRun(RewardModel model, IRowSource source, ScoreTokeni
         }
     }
 
-    private string[] Columns(JsonElement row) => tokenizer.IsPair(row) ? s_pair : s_single;
+    private string[] Answers(JsonElement row) => tokenizer.IsPair(row) ? s_pair : s_single;
 
     private (TokenRow?, RowProblem?) Tokenize(SourceRow row)
     {
@@ -67,18 +75,20 @@ internal sealed class ScoreRun(RewardModel model, IRowSource source, ScoreTokeni
         return (tokens, problem);
     }
 
-    private static void Count(ScoreSummary summary, SourceRow row, RowProblem? problem, double?[] own)
+    private void Count(ScoreSummary summary, SourceRow row, RowProblem? problem, double[]?[] own)
     {
-        if (own is [{ } chosen, { } rejected])
-            summary.AddPair(chosen, rejected);
+        if (model.Labels is { } labels && own.All(values => values is not null))
+            summary.AddLabels(own.SelectMany(values => labels.Chosen(values!)));
+        else if (own is [{ } chosen, { } rejected])
+            summary.AddPair(chosen[0], rejected[0]);
         else if (own is [{ } score])
-            summary.AddSingle(score);
+            summary.AddSingle(score[0]);
         else if (problem?.Reason != PlainTextFile.BlankLine)
             summary.Leave(problem?.Reason ?? "no text", $"{row.Place}{(problem is { Detail.Length: > 0 } ? $": {problem.Detail}" : "")}");
     }
 
     /// <summary>The row as it was, with its scores behind; null where there is none.</summary>
-    private void Write(Stream output, JsonElement row, string[] columns, double?[] own)
+    private void Write(Stream output, JsonElement row, string[] answers, double[]?[] own)
     {
         using (var json = new Utf8JsonWriter(output, s_writing))
         {
@@ -87,12 +97,35 @@ internal sealed class ScoreRun(RewardModel model, IRowSource source, ScoreTokeni
                 if (!_columns.Contains(column.Name))
                     column.WriteTo(json);
             for (var i = 0; i < own.Length; i++)
-                if (own[i] is { } score)
-                    json.WriteNumber(columns[i], (float)score);        // the head's own precision
+                if (model.Labels is { } labels)
+                    Write(json, labels, answers[i], own[i]);
+                else if (own[i] is { } score)
+                    json.WriteNumber("score" + answers[i], (float)score[0]);        // the head's own precision
                 else
-                    json.WriteNull(columns[i]);
+                    json.WriteNull("score" + answers[i]);
             json.WriteEndObject();
         }
         output.WriteByte((byte)'\n');
+    }
+
+    private static void Write(Utf8JsonWriter json, LabelSet labels, string answer, double[]? values)
+    {
+        foreach (var column in labels.Columns)
+        {
+            json.WritePropertyName(column + answer);
+            if (values is null)
+                json.WriteNullValue();
+            else if (column == "label")
+                json.WriteStringValue(labels.Chosen(values).Single());
+            else if (column == "labels")
+                JsonSerializer.Serialize(json, labels.Chosen(values).ToArray());
+            else
+            {
+                json.WriteStartObject();
+                for (var label = 0; label < values.Length; label++)
+                    json.WriteNumber(labels.Names[label], (float)values[label]);
+                json.WriteEndObject();
+            }
+        }
     }
 }

@@ -26,6 +26,9 @@ internal sealed class ScoreSummary
 
     public double Greatest { get; set; } = double.MinValue;
 
+    /// <summary>How often a classifier chose each label.</summary>
+    public SortedDictionary<string, long> Labels { get; init; } = new(StringComparer.Ordinal);
+
     /// <summary>Why rows have no score, with their number and the place of the first.</summary>
     public SortedDictionary<string, Unscored> Left { get; init; } = new(StringComparer.Ordinal);
 
@@ -49,6 +52,14 @@ internal sealed class ScoreSummary
     {
         Add(score);
         Scored++;
+    }
+
+    /// <param name="chosen">The labels of each answer of a row.</param>
+    internal void AddLabels(IEnumerable<string> chosen)
+    {
+        Scored++;
+        foreach (var label in chosen)
+            Labels[label] = Labels.GetValueOrDefault(label) + 1;
     }
 
     internal void Leave(string reason, string example) =>

@@ -57,7 +57,8 @@ internal sealed partial class ServedModels : IDisposable
         CheckNames([name, .. adapters.Select(adapter => adapter.Name)]);
         var config = source.Config();
         if (config.Decoder.Head != ModelHead.Language)
-            throw new InputException($"{source.Name} is a reward model: it scores texts and has nothing to say",
+            throw new InputException($"{source.Name} is a {(config.Decoder.Labels == 1 ? "reward model" : "classifier")}: it scores "
+                + "texts and has nothing to say",
                 fix: "serve a language model; `handbook score` scores texts");
         if (window > config.Decoder.GreatestLength)
             throw new InputException($"--context is {window}, but the model has {config.Decoder.GreatestLength} learned positions",
@@ -73,6 +74,7 @@ internal sealed partial class ServedModels : IDisposable
             var own = Served(name, source, network, null);
             List<ServedModel> all = [own, .. over.Select(adapter =>
                 Served(adapter.Name, adapter.Source, network.With([.. below, Key(adapter.Name)]), name))];
+            Decoder.Join([.. all.Select(model => model.Network)]);
             return new(network, all, engine ?? new AnswerEngine(options), engine is not null,
                 [.. source.Notes, .. over.SelectMany(adapter => adapter.Source.Notes).Except(source.Notes)]);
         }

@@ -101,6 +101,11 @@ internal static class FamilyVariants
             + """ "qk_rope_head_dim": 6, "v_head_dim": 12, "n_routed_experts": 5, "num_experts_per_tok": 2, "n_group": 1, """
             + """ "topk_group": 1, "moe_intermediate_size": 8, "first_k_dense_replace": 0, "norm_topk_prob": false, """
             + """ "attention_bias": true, "rope_interleave": false, "routed_scaling_factor": 0.7 """),
+        ("llama4_text", """ "head_dim": 8, "num_hidden_layers": 3, "no_rope_layers": [1, 0, 1], "attention_chunk_size": 5, """
+            + """ "floor_scale": 3, "attn_scale": 0.4, "interleave_moe_layer_step": 2, "intermediate_size_mlp": 28, """
+            + """ "num_local_experts": 4, "num_experts_per_tok": 2, "rope_theta": 100 """),
+        ("llama4_text of experts", """ "head_dim": 6, "attention_chunk_size": 4, "attn_temperature_tuning": 0, "use_qk_norm": false, """
+            + """ "no_rope_layer_interval": 2, "num_local_experts": 3, "attention_bias": true, "tie_word_embeddings": true """),
         ("opt", """ "ffn_dim": 20 """),
         ("opt with norms of sums", """ "ffn_dim": 20, "do_layer_norm_before": false, "word_embed_proj_dim": 10 """),
         ("opt without the last norm", """ "ffn_dim": 20, "_remove_final_layer_norm": true, "enable_bias": false, """

@@ -17,7 +17,9 @@ internal sealed partial class PlainDecoder
         if (experts.NormalizeTopK)
             chosen /= chosen.Sum(-1, keepDim: true);
         var said = Enumerable.Range(0, experts.Count)
-            .Select(e => Mlp(x, $"{path}experts.{e}.") * (chosen.Narrow(1, e, 1) * experts.WeightScale)).Aggregate((a, b) => a + b);
+            .Select(e => (Weight: chosen.Narrow(1, e, 1) * experts.WeightScale, Path: $"{path}experts.{e}."))
+            .Select(expert => experts.WeighsInput ? Mlp(x * expert.Weight, expert.Path) : Mlp(x, expert.Path) * expert.Weight)
+            .Aggregate((a, b) => a + b);
         if (experts.SharedInnerSize == 0)
             return said;
         var shared = Mlp(x, path + "shared.");

@@ -76,13 +76,18 @@ internal sealed partial class PlainDecoder(Decoder model)
             (query, key, value) = (query.Clamp(limit), key.Clamp(limit), value.Clamp(limit));
         if (_config.HasRope(layer))
             (query, key) = (Turned(query, layer), Turned(key, layer));
-        if (_config.QueryKeyNormAfterRope)
+        if (_config.QueryKeyNorm == QueryKeyNorm.Unweighted && _config.HasRope(layer))
+            (query, key) = (Scaled(query), Scaled(key));
+        else if (_config.QueryKeyNormAfterRope && _config.QueryKeyNorm != QueryKeyNorm.Unweighted)
             (query, key) = (HeadNorm(query, path + "query_norm"), HeadNorm(key, path + "key_norm"));
-        var window = _config.SlidingWindow(layer);
+        if (!_config.HasRope(layer) && _config.QueryTemperature is { } growth)
+            query *= Tensor.From([.. Enumerable.Range(0, (int)n).Select(t =>
+                1 + growth.Scale * Math.Log(1 + Math.Floor((t + 1) / growth.Floor)))], n, 1);
+        var (window, chunk) = (_config.SlidingWindow(layer), _config.ChunkSize(layer));
         var visible = new bool[n * n];
         for (var i = 0; i < n; i++)
             for (var j = 0; j <= i; j++)
-                visible[i * n + j] = window == 0 || i - j < window;
+                visible[i * n + j] = (window == 0 || i - j < window) && (chunk == 0 || i / chunk == j / chunk);
         var mixed = Plain.Attend(Tensor.Cat([query, key, value], 1), new AttentionShape
         {
             Heads = _config.Heads,
@@ -107,6 +112,12 @@ internal sealed partial class PlainDecoder(Decoder model)
         var table = new RotaryTable(Array.ConvertAll(angles, a => (float)Math.Cos(a)), Array.ConvertAll(angles, a => (float)Math.Sin(a)),
             2 * half, _config.InterleavedRope, _config.RotaryStart);
         return Plain.Rotate(heads.Reshape(n, -1, _config.HeadSize), table, [.. Enumerable.Range(0, n)]).Reshape(n, heads.Size(1));
+    }
+
+    private Tensor Scaled(Tensor heads)
+    {
+        var rows = heads.Reshape(heads.Size(0), -1, _config.HeadSize);
+        return (rows * ((rows * rows).Mean(2, keepDim: true) + _config.NormEpsilon).Rsqrt()).Reshape(heads.Size(0), heads.Size(1));
     }
 
     private Tensor HeadNorm(Tensor heads, string path)

@@ -15,7 +15,7 @@ public sealed class WrittenDownTests
 
     [Theory]
     [InlineData("glm"), InlineData("seed_oss"), InlineData("ministral"), InlineData("granitemoeshared")]
-    [InlineData("granitemoeshared of none"), InlineData("llama biased")]
+    [InlineData("granitemoeshared of none"), InlineData("llama biased"), InlineData("llama4_text"), InlineData("llama4_text of experts")]
     public void Logits_are_those_of_the_formulas(string name)
     {
         using var folder = new TemporaryFolder();
@@ -51,7 +51,7 @@ public sealed class WrittenDownTests
         {
             var embedding = Rows("model.embed_tokens.weight");
             var stream = tokens.Select(token => Scaled(embedding[token], Key("embedding_multiplier", 1))).ToArray();
-            var (epsilon, residual) = (Key("rms_norm_eps", _type == "glm" ? 1.5625e-7 : 1e-6), Key("residual_multiplier", 1));
+            var (epsilon, residual) = (Key("rms_norm_eps", _type == "glm" ? 1.5625e-7 : IsLlama4 ? 1e-5 : 1e-6), Key("residual_multiplier", 1));
             for (var layer = 0; layer < (int)Key("num_hidden_layers", 0); layer++)
             {
                 var at = $"model.layers.{layer}.";
@@ -66,8 +66,8 @@ public sealed class WrittenDownTests
         {
             var (heads, groups, size) = ((int)Key("num_attention_heads", 0), (int)Key("num_key_value_heads", 0),
                 (int)Key("head_dim", Key("hidden_size", 0) / Key("num_attention_heads", 1)));
-            var query = x.Select((one, t) => Turned(Linear(one, at + "q_proj"), size, t)).ToArray();
-            var key = x.Select((one, t) => Turned(Linear(one, at + "k_proj"), size, t)).ToArray();
+            var query = x.Select((one, t) => Placed(Linear(one, at + "q_proj"), size, t, layer, isQuery: true)).ToArray();
+            var key = x.Select((one, t) => Placed(Linear(one, at + "k_proj"), size, t, layer, isQuery: false)).ToArray();
             var value = x.Select(one => Linear(one, at + "v_proj")).ToArray();
             var scale = _type.StartsWith("granite", StringComparison.Ordinal) ? Key("attention_multiplier", 1) : 1 / Math.Sqrt(size);
             var isLocal = _type == "ministral" && (string)_config.Json["layer_types"]![layer]! == "sliding_attention";
@@ -77,7 +77,8 @@ public sealed class WrittenDownTests
                 var mixed = new double[heads * size];
                 for (var h = 0; h < heads; h++)
                 {
-                    var (own, first) = (h / (heads / groups), Math.Max(0, (long)t - window + 1));
+                    var (own, first) = (h / (heads / groups), IsLlama4 && Rotates(layer) ? t / (int)Key("attention_chunk_size", 8192)
+                        * (int)Key("attention_chunk_size", 8192) : Math.Max(0, (long)t - window + 1));
                     var weights = Softmax([.. Enumerable.Range((int)first, t - (int)first + 1).Select(s => scale
                         * Enumerable.Range(0, size).Sum(e => query[t][h * size + e] * key[s][own * size + e]))]);
                     for (var s = 0; s < weights.Length; s++)
@@ -88,7 +89,24 @@ public sealed class WrittenDownTests
             })];
         }
 
-        /// <summary>Each head turned by its place: GLM's first half, neighbour with neighbour; of others all, half with half.</summary>
+        private bool IsLlama4 => _type == "llama4_text";
+
+        private bool Rotates(int layer) => !IsLlama4 || (_config.Json["no_rope_layers"] is { } flags ? (int)flags[layer]! == 1
+            : (layer + 1) % (int)Key("no_rope_layer_interval", 4) != 0);
+
+        /// <summary>Heads turned by their places; in Llama 4 scaled to one size then, or, where they do not turn, queries grown by their
+        /// places.</summary>
+        private double[] Placed(double[] heads, int size, int place, int layer, bool isQuery)
+        {
+            if (!Rotates(layer))
+                return isQuery && Key("attn_temperature_tuning", 1) != 0 ? Scaled(heads, Math.Log(Math.Floor((place + 1.0)
+                    / Key("floor_scale", 8192)) + 1) * Key("attn_scale", 0.1) + 1) : heads;
+            heads = Turned(heads, size, place);
+            return IsLlama4 && (_config.Json["use_qk_norm"] is null || (bool)_config.Json["use_qk_norm"]!)
+                ? [.. heads.Chunk(size).SelectMany(head => Scaled(head, 1 / Math.Sqrt(head.Average(e => e * e) + 1e-5)))] : heads;
+        }
+
+        /// <summary>Each head turned by its place: GLM's first half, neighbour with neighbour; of Llama 4 all, neighbour with neighbour; of others all, half with half.</summary>
         private double[] Turned(double[] heads, int size, int place)
         {
             var turned = (double[])heads.Clone();
@@ -96,8 +114,8 @@ public sealed class WrittenDownTests
             for (var head = 0; head < heads.Length; head += size)
                 for (var i = 0; i < part / 2; i++)
                 {
-                    var angle = place * Math.Pow(10000, -2.0 * i / part);
-                    var (a, b) = _type == "glm" ? (head + 2 * i, head + 2 * i + 1) : (head + i, head + i + part / 2);
+                    var angle = place * Math.Pow(IsLlama4 ? Key("rope_theta", 500000) : 10000, -2.0 * i / part);
+                    var (a, b) = _type == "glm" || IsLlama4 ? (head + 2 * i, head + 2 * i + 1) : (head + i, head + i + part / 2);
                     (turned[a], turned[b]) = (heads[a] * Math.Cos(angle) - heads[b] * Math.Sin(angle),
                         heads[b] * Math.Cos(angle) + heads[a] * Math.Sin(angle));
                 }
@@ -108,6 +126,8 @@ public sealed class WrittenDownTests
         {
             if (_type == "glm")
                 return Linear(Gated(Linear(x, at + "mlp.gate_up_proj")), at + "mlp.down_proj");
+            if (IsLlama4)
+                return FeedLlama4(x, at + "feed_forward.");
             if (_type != "granitemoeshared")
                 return Linear(Gated([.. Linear(x, at + "mlp.gate_proj"), .. Linear(x, at + "mlp.up_proj")]), at + "mlp.down_proj");
             var logits = Linear(x, at + "block_sparse_moe.router.layer");
@@ -122,6 +142,34 @@ public sealed class WrittenDownTests
             }
             return Key("shared_intermediate_size", 0) == 0 ? y : [.. y.Zip(Linear(Gated(Linear(x, at + "shared_mlp.input_linear")),
                 at + "shared_mlp.output_linear"), (a, b) => a + b)];
+        }
+
+        /// <summary>Each of the best few experts reads x times the sigmoid of its logit; tensors of experts are [count, in, out].</summary>
+        private double[] FeedLlama4(double[] x, string at)
+        {
+            if (!_tensors.ContainsKey(at + "router.weight"))
+                return Plain(x, at);
+            var logits = Linear(x, at + "router");
+            var y = Plain(x, at + "shared_expert.");
+            foreach (var e in Enumerable.Range(0, logits.Length).OrderByDescending(e => logits[e]).Take((int)Key("num_experts_per_tok", 1)))
+            {
+                var inner = Gated(Across(Scaled(x, 1 / (1 + Math.Exp(-logits[e]))), at + "experts.gate_up_proj", e));
+                y = [.. y.Zip(Across(inner, at + "experts.down_proj", e), (a, b) => a + b)];
+            }
+            return y;
+        }
+
+        private double[] Plain(double[] x, string at) =>
+            Linear(Gated([.. Linear(x, at + "gate_proj"), .. Linear(x, at + "up_proj")]), at + "down_proj");
+
+        /// <summary>A vector times one of the matrices of a tensor, [count, in, out].</summary>
+        private double[] Across(double[] x, string name, int which)
+        {
+            var (values, shape) = _tensors[name];
+            var (rows, columns) = ((int)shape[1], (int)shape[2]);
+            Assert.Equal(rows, x.Length);
+            return [.. Enumerable.Range(0, columns).Select(column => Enumerable.Range(0, rows)
+                .Sum(row => values[(which * rows + row) * columns + column] * x[row]))];
         }
 
         private static double[] Gated(double[] both) => [.. Enumerable.Range(0, both.Length / 2)
