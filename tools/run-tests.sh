@@ -31,40 +31,67 @@ esac
 results=$root/build/test-results
 rm -rf "$results"
 mkdir -p "$results"
-passed=0 failed=0 skipped=0 broken=()
 attribute() { sed -n "s/.*<assembly [^>]*[[:space:]]$2=\"\([0-9]*\)\".*/\1/p" "$1" | head -n 1; }
-# One test project, in a process of its own; what is named after it is set in its environment.
+
+# What is to run, a line each: the project, and what is set in its environment. The longest first, so that none is left over at the end.
+runs=()
+for name in Handbook.Cli.Tests Handbook.Tests Handbook.Training.Tests Handbook.Torch.Tests; do runs+=("$name"); done
+# Kernels and products once more on each lesser path of this processor.
+if [ "$kind" != golden ] && [ "$kind" != fuzz ] && [ -z "${HANDBOOK_CPU:-}" ]; then
+    has() { for flag in "$@"; do grep -qw -m 1 "$flag" /proc/cpuinfo || return 1; done; }
+    if has avx512f avx512bw avx512dq avx512vl; then
+        if has avx512_bf16; then runs+=("Handbook.Torch.Tests HANDBOOK_CPU=avx512"); fi
+        runs+=("Handbook.Torch.Tests HANDBOOK_CPU=avx2 DOTNET_EnableAVX512=0")
+    fi
+fi
+for project in "$root"/tests/*.Tests/; do
+    name=$(basename "$project")
+    [[ " ${runs[*]} " == *" $name "* ]] || runs+=("$name")
+done
+
+# One test project, in a process of its own. What it prints comes as a whole at its end, for two run at a time: the processes that tests
+# start, and what they wait for, leave half of the processor free.
 run() {
-    local name=$1 report=$results/$1${2:+-${2#*=}}.xml
+    local name=$1 key=$1${2:+-${2#*=}}
     local program=$root/tests/$name/bin/Release/net10.0/$name.dll
     shift
-    say "test: $name${*:+ with $*}"
-    if [ ! -e "$program" ]; then broken+=("$name: not built"); return; fi
-    status=0
-    env "$@" timeout --kill-after=10 "${HANDBOOK_TEST_TIMEOUT:-3600}" \
-        dotnet exec "$program" "${filters[@]}" -noLogo -noColor -noAutoReporters -result-xml "$report" </dev/null || status=$?
+    say "test: $name${*:+ with $*} (begun)"
+    local status=0 chosen=("${filters[@]}")
+    # What goes between processes, or to a GPU, is the same on a lesser path.
+    if [ $# -gt 0 ]; then chosen+=(-trait- needs=processes -trait- needs=nvrtc -namespace- "Handbook.Torch.Tests.Cuda*"); fi
+    if [ -e "$program" ]; then
+        env "$@" timeout --kill-after=10 "${HANDBOOK_TEST_TIMEOUT:-3600}" dotnet exec "$program" "${chosen[@]}" \
+            -noLogo -noColor -noAutoReporters -result-xml "$results/$key.xml" </dev/null >"$results/$key.log" 2>&1 || status=$?
+    else
+        status="not built"
+    fi
+    echo "$status" > "$results/$key.status"
+    { flock 9; say "test: $name${*:+ with $*}"; if [ -e "$results/$key.log" ]; then cat "$results/$key.log"; fi; } 9>"$results/printing"
+}
+lanes=${HANDBOOK_TEST_LANES:-2}
+for each in "${runs[@]}"; do
+    while [ "$(jobs -pr | wc -l)" -ge "$lanes" ]; do wait -n; done
+    run $each &     # unquoted: a project and its settings
+done
+wait
+
+passed=0 failed=0 skipped=0 broken=()
+for each in "${runs[@]}"; do
+    read -r name setting _ <<<"$each"
+    report=$results/$name${setting:+-${setting#*=}}.xml
+    status=$(cat "${report%.xml}.status")
+    if [ "$status" = "not built" ]; then broken+=("$name: not built"); continue; fi
     if [ ! -s "$report" ] || [ -z "$(attribute "$report" total)" ]; then
-        broken+=("$name${*:+ with $*}: ended with status $status before its report")
-        return
+        broken+=("$each: ended with status $status before its report")
+        continue
     fi
     passed=$((passed + $(attribute "$report" passed)))
     failed=$((failed + $(attribute "$report" failed) + $(attribute "$report" errors)))
     skipped=$((skipped + $(attribute "$report" skipped)))
-    if [ $status -ne 0 ] && [ "$(attribute "$report" failed)" = 0 ] && [ "$(attribute "$report" errors)" = 0 ]; then
-        broken+=("$name${*:+ with $*}: ended with status $status after its report")
+    if [ "$status" != 0 ] && [ "$(attribute "$report" failed)" = 0 ] && [ "$(attribute "$report" errors)" = 0 ]; then
+        broken+=("$each: ended with status $status after its report")
     fi
-}
-
-for project in "$root"/tests/*.Tests/; do run "$(basename "$project")"; done
-# Kernels and products once more on each lesser path of this processor.
-if [ "$kind" != golden ] && [ "$kind" != fuzz ] && [ -z "${HANDBOOK_CPU:-}" ]; then
-    filters+=(-trait- needs=processes -trait- needs=nvrtc)     # what goes between processes, or to a GPU, is the same
-    has() { for flag in "$@"; do grep -qw -m 1 "$flag" /proc/cpuinfo || return 1; done; }
-    if has avx512f avx512bw avx512dq avx512vl; then
-        if has avx512_bf16; then run Handbook.Torch.Tests HANDBOOK_CPU=avx512; fi
-        run Handbook.Torch.Tests HANDBOOK_CPU=avx2 DOTNET_EnableAVX512=0
-    fi
-fi
+done
 echo
 for line in "${broken[@]}"; do echo "failed: $line"; done
 failed=$((failed + ${#broken[@]}))
