@@ -4,7 +4,8 @@ namespace Handbook.Base;
 internal static class Size
 {
     /// <summary><c>1.2 GB</c>; powers of 1000, as disks and <c>df -H</c> count.</summary>
-    public static string Of(long bytes)
+    /// <param name="decimals">Of what is below 100 of its unit.</param>
+    public static string Of(long bytes, int decimals = 1)
     {
         string[] units = ["B", "kB", "MB", "GB", "TB", "PB"];
         double value = bytes;
@@ -14,7 +15,7 @@ internal static class Size
             value /= 1000;
             unit++;
         }
-        return unit == 0 || value >= 99.95 ? $"{value:0} {units[unit]}" : $"{value:0.0} {units[unit]}";
+        return (unit == 0 || value >= 99.95 ? value.ToString("0") : value.ToString("F" + decimals)) + $" {units[unit]}";
     }
 
     /// <summary><c>0:07</c>, <c>12:34</c>, <c>3:05:09</c>, <c>2d 03:05</c>.</summary>

@@ -66,7 +66,7 @@ internal sealed class PlanReport
         {
             var (row, memory, step) = (_plan.Rows[i], _plan.Rows[i].Memory, _plan.Rows[i].Step);
             lines.Add([Number(row.World), row.Mode, Size.Of(memory.Total), Size.Of(memory.Frozen + memory.Weights), Size.Of(memory.Gradients),
-                memory.States is { } states ? Size.Of(states) : "?", Size.Of(memory.Activations), Size.Of(memory.Passing), Size.Of(step.Sent.Bytes), Number(step.Sent.Messages),
+                memory.States is { } states ? Size.Of(states) : "?", Size.Of(memory.Activations + memory.Gaps), Size.Of(memory.Passing), Size.Of(step.Sent.Bytes), Number(step.Sent.Messages),
                 Time(step.Busy), Invariant($"{step.Hidden:P0}"), Time(step.Seconds), Rate(row),
                 !row.Fits ? "too large" : row.IsBest ? "fastest" : ""]);
         }
@@ -120,6 +120,7 @@ internal sealed class PlanReport
                     ["gradients"] = memory.Gradients,
                     ["states"] = memory.States,
                     ["activations"] = memory.Activations,
+                    ["gaps"] = memory.Gaps,
                     ["passing"] = memory.Passing,
                     ["reference"] = memory.Reference,
                     ["sampling"] = memory.Sampling,

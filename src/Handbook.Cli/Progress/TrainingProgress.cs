@@ -123,7 +123,7 @@ internal sealed class TrainingProgress
         if (elapsed > TimeSpan.Zero)
             parts.Add($"waiting for data {summary.Waited / elapsed * 100:0.#} %");
         if (summary.PeakMemoryBytes is { } peak)
-            parts.Add($"peak memory {Size.Of(peak)}" + (summary.PeakTensorBytes is { } tensors ? $" (tensors {Size.Of(tensors)})" : ""));
+            parts.Add($"peak memory {Size.Of(peak, 2)}" + (summary.PeakTensorBytes is { } tensors ? $" (tensors {Size.Of(tensors, 2)})" : ""));
         _line.Print($"{_line.Strong(summary.Finished ? "done" : $"{(summary.StoppedAsAsked ? "stopped" : "interrupted")} at step {_step:N0} of {_outline.Steps:N0}")}: {string.Join(", ", parts)}");
         foreach (var note in summary.Notes)
             _line.Print("  " + note);

@@ -129,7 +129,7 @@ public sealed partial class TrainingProgressTests : IDisposable
             Notes = ["model: runs/x"]
         });
         Assert.EndsWith("done: 2 steps in 0:02, 1,000 tokens/s, loss 3.0000 → 2.0000, held-out loss 2.2500, padding 0 %, waiting for data "
-            + "0.5 %, peak memory 2.0 GB (tensors 1.5 GB)\n  model: runs/x\n",
+            + "0.5 %, peak memory 2.00 GB (tensors 1.50 GB)\n  model: runs/x\n",
             _out.ToString(), StringComparison.Ordinal);
         Assert.Contains("evaluating: 4 rows in 1:40", _out.ToString(), StringComparison.Ordinal);
     }
