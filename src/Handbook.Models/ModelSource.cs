@@ -192,12 +192,13 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
     /// <param name="load">Loads what is planned, such as with codes from a cache; null makes them anew.</param>
     /// <param name="beside">Adapters that stand beside one another, by their names: each is active in a network of its own
     /// (<see cref="Decoder.With"/>), over this one's; null for none.</param>
-    /// <param name="device">Where it is computed; null for the CPU.</param>
+    /// <param name="like">Of a model that it is computed beside, on the same device; null for the CPU.</param>
     public Decoder Load(PublishedConfig config, DType compute, bool roundsInputs = false, Func<ModelWeights, ParameterPlan,
-        Decoder>? load = null, IReadOnlyList<(string Name, string Folder)>? beside = null, Device? device = null)
+        Decoder>? load = null, IReadOnlyList<(string Name, string Folder)>? beside = null, ParameterPlan? like = null)
     {
         using var weights = Open(config);
-        return (load ?? Decoder.Load)(weights, Plan(weights, compute, roundsInputs, beside).On(device ?? Device.Cpu));
+        var plan = Plan(weights, compute, roundsInputs, beside);
+        return (load ?? Decoder.Load)(weights, like is null ? plan : plan.Beside(like));
     }
 
     /// <summary>How the network is kept as it stands, frozen, with its adapters: its weights in the codes that the uppermost adapter was

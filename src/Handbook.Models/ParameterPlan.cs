@@ -209,6 +209,9 @@ internal sealed record ParameterPlan
                 : rule with { Type = Compute })],
     };
 
+    /// <summary>The same on the device of another plan.</summary>
+    public ParameterPlan Beside(ParameterPlan other) => On(other.Device);
+
     private bool IsNarrow(ParameterRule rule) => rule is { Quantisation: null, Copy: null, Adapter: null, Spec.IsExact: false }
         && rule.Spec.Kind is ParameterKind.Weight or ParameterKind.Embedding && rule.Type.Size < Compute.Size;
 

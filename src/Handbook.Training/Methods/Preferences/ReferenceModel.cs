@@ -45,14 +45,13 @@ internal sealed class ReferenceModel
 
     /// <summary>Opens it as long as it is needed.</summary>
     public Decoder Load() => _named is { } other
-        ? other.Load(other.Config(), _start.Model.Compute, load: QuantisedCache.Loader(other, _start.Observer), device: Place) : LoadInitial();
+        ? other.Load(other.Config(), _start.Model.Compute, load: QuantisedCache.Loader(other, _start.Observer), like: Policy) : LoadInitial();
 
     /// <summary>Opens the model that the run began with.</summary>
     public Decoder LoadInitial() => _start.Initial()
-        ?? _start.Source.Load(_start.Source.Config(), _start.Model.Compute, device: Place);
+        ?? _start.Source.Load(_start.Source.Config(), _start.Model.Compute, like: Policy);
 
-    // beside the policy
-    private Device Place => _start.Model.Parameters.Plan.Device;
+    private ParameterPlan Policy => _start.Model.Parameters.Plan;
 
     /// <summary>Opens it for the whole run; with <c>sync_ref_model</c> it follows the policy.</summary>
     /// <param name="why">Behind "kept in memory", why it has to be; empty for nothing.</param>
@@ -76,7 +75,7 @@ internal sealed class ReferenceModel
             return new LiveReference(Load());
         using var weights = ModelWeights.Open(Folder, PublishedConfig.Load(Folder), fused: true);
         return new LiveReference(Decoder.Load(weights, ParameterPlan.Resident(weights.Parameters, DType.Float32, _start.Model.Compute)
-            .On(Place)),
+            .Beside(Policy)),
             keys.RefModelSyncSteps, keys.RefModelMixupAlpha);
     }
 }
