@@ -7,11 +7,13 @@ namespace Handbook.Cli;
 internal static class RankWords
 {
     /// <summary>Meets the other processes.</summary>
-    public static ProcessJob Join(Rendezvous place, CancellationToken cancel)
+    /// <param name="timeout">See <see cref="JobWatchOptions.Timeout"/>; null for the usual one.</param>
+    public static ProcessJob Join(Rendezvous place, CancellationToken cancel, TimeSpan? timeout = null)
     {
         // Whoever still waits for the others has nothing to save.
         using var ends = cancel.Register(() => Shim.ExitAtOnce(ExitCode.Interrupted));
-        return ProcessJob.Join(place, new() { Watch = new() { Say = text => Console.Error.WriteLine($"error: {text}") } });
+        var watch = new JobWatchOptions { Say = text => Console.Error.WriteLine($"error: {text}") };
+        return ProcessJob.Join(place, new() { Watch = timeout is { } limit ? watch with { Timeout = limit } : watch });
     }
 
     /// <summary>Who they are, for the user.</summary>

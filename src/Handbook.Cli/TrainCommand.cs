@@ -107,7 +107,7 @@ internal static class TrainCommand
     private static int RunAsRank(Rendezvous place, Recipe recipe, (FileInfo File, IReadOnlyList<string> Overrides) words, LiveLine live,
         Diagnostics diagnostics, CancellationToken cancel)
     {
-        using var job = RankWords.Join(place, cancel);
+        using var job = RankWords.Join(place, cancel, TimeSpan.FromSeconds(recipe.Training.DdpTimeout));
         var console = place.Rank == 0 ? new ConsoleObserver(live) { Least = Talk.Least(recipe.Training.LogLevel) } : null;
         try
         {

@@ -23,6 +23,7 @@ internal sealed class ModelWeights : IStoredWeights, IDisposable
     private readonly List<WeightFiles> _others = [];
     private readonly Dictionary<string, (WeightFiles Files, string Name)> _replaced = [];       // by the published name
     private (WeightFiles Files, IReadOnlyDictionary<string, QuantisedTensor> Codes)? _kept;
+    private WeightFiles? _assembled;        // by our names
     private readonly VocabularyGrowth? _growth;
     private readonly Dictionary<string, Lazy<TensorData>> _grown = [];      // tables by their names in the file, made when they are read
 
@@ -245,7 +246,7 @@ internal sealed class ModelWeights : IStoredWeights, IDisposable
 
     /// <summary>Whether a parameter lies in the file as it is used: one tensor, not transposed, at an address that
     /// suits its elements.</summary>
-    public bool CanMap(string name) => !IsNew(name) && Spec(name).Parts is [{ IsAsPublished: true } part]
+    public bool CanMap(string name) => IsAssembled(name) || !IsNew(name) && Spec(name).Parts is [{ IsAsPublished: true } part]
         && CodesOf(_names[part.Published]) is null && ReadStored(_names[part.Published]).Pointer % DTypeOf(name).Size == 0
             && DTypeOf(name) is DType.Float32 or DType.BFloat16 or DType.Float16;
 
@@ -253,11 +254,40 @@ internal sealed class ModelWeights : IStoredWeights, IDisposable
     /// <exception cref="ArgumentException">It has to be assembled, transposed or converted; see <see cref="CanMap"/>.</exception>
     public unsafe Tensor Map(string name)
     {
+        if (IsAssembled(name))
+        {
+            var whole = _assembled!.Read(name);
+            return Tensor.Wrap((void*)whole.Pointer, whole.Info.DType, [.. whole.Info.Shape], new MemoryHold(whole.Owner));
+        }
         if (!CanMap(name))
             throw new ArgumentException($"{name} does not lie in the file as it is used", nameof(name));
         var part = Spec(name).Parts[0];
         var data = ReadStored(_names[part.Published]);
         return Tensor.Wrap((byte*)data.Pointer + part.Offset * data.Info.DType.Size, data.Info.DType, [.. Spec(name).Shape], new MemoryHold(data.Owner));
+    }
+
+    private bool IsAssembled(string name) => _assembled?.Has(name) == true;
+
+    /// <summary>Takes parameters as they are used from a file that holds them by our names, made by <see cref="Assemble"/>; they are mapped,
+    /// and outlive this object.</summary>
+    /// <exception cref="InputException">The file is damaged.</exception>
+    internal void UseAssembled(string file)
+    {
+        _assembled?.Dispose();
+        _assembled = WeightFiles.Open(file);
+    }
+
+    /// <summary>A parameter as it is used, by our name, for such a file; it is put together when it is written.</summary>
+    internal TensorToSave Assemble(string name, DType dtype)
+    {
+        var info = new TensorInfo(name, dtype, [.. Spec(name).Shape]);
+        return new(info, stream =>
+        {
+            using var scope = TensorScope.Enter();
+            var values = Tensor.Empty(dtype, Device.Cpu, [.. info.Shape]);
+            Read(name, dtype, TensorKeeper.Address(values));
+            TensorToSave.From(new TensorData(info, TensorKeeper.Address(values), new TensorKeeper(values))).Write(stream);
+        });
     }
 
     /// <summary>Gives the pages back that were read; those that are mapped come again when they are touched.</summary>
@@ -309,6 +339,7 @@ internal sealed class ModelWeights : IStoredWeights, IDisposable
     {
         _files.Dispose();
         _kept?.Files.Dispose();
+        _assembled?.Dispose();
         foreach (var files in _others)
             files.Dispose();
     }

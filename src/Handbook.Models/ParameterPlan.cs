@@ -218,6 +218,16 @@ internal sealed record ParameterPlan
     /// <summary>The same with what is trained shared out among processes.</summary>
     public ParameterPlan SharedOut(Shard shard) => this with { Shard = shard };
 
+    /// <summary>The same with frozen matrices of layers that no file holds as they are used (fused, transposed, of another type) where
+    /// <see cref="ModelWeights.UseAssembled"/> finds them, so that processes of a host share them.</summary>
+    public ParameterPlan Assembled() => Stored(rule => rule is { Storage: ParameterStorage.Resident, Adapter: null, Copy: null,
+        Spec: { Kind: ParameterKind.Weight, IsExact: false } } && rule.Spec.Name.StartsWith("layers.", StringComparison.Ordinal)
+        ? ParameterStorage.Mapped : rule.Storage);
+
+    /// <summary>The same with values that lie elsewhere.</summary>
+    public ParameterPlan Stored(Func<ParameterRule, ParameterStorage> where) =>
+        this with { Rules = [.. Rules.Select(rule => rule with { Storage = where(rule) })] };
+
     private static ParameterRule Kept(ParameterSpec spec, DType master, DType compute, bool trained) => spec.Kind == ParameterKind.Buffer
         ? new() { Spec = spec, Storage = ParameterStorage.Resident, Type = master } : new()
     {

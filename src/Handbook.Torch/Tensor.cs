@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using Handbook.Base.Progress;
 using Handbook.Torch.Native;
 
 namespace Handbook.Torch;
@@ -295,7 +296,9 @@ public sealed unsafe partial class Tensor : IDisposable
             native[roots.Length + i] = gradients[i]?.Handle ?? 0;
         }
         nint failure;
+        Pulse.Begin();
         var error = Shim.Backward(native, native + roots.Length, roots.Length, retainGraph ? 1 : 0, 0, &failure);
+        Pulse.End();
         if (failure != 0)
         {
             _ = Shim.Take(error);

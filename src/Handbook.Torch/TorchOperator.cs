@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Text;
+using Handbook.Base.Progress;
 using Handbook.Torch.Native;
 
 namespace Handbook.Torch;
@@ -128,7 +129,9 @@ internal sealed unsafe class TorchOperator
             }
         }
         int count;
+        Pulse.Begin();
         var error = Shim.Call(_handle, native, arguments.Length, results, capacity, &count);
+        Pulse.End();
         if (error != 0)
             throw Failure(arguments, Shim.Take(error));
         foreach (ref readonly var argument in arguments)

@@ -43,6 +43,7 @@ internal static class TrainingChecks
             report.Error("offload_optimizer", $"is nvme, but the states of {RecipeNames.Of(options.Optimizer())} stay in memory",
                 fix: "write none, or take an optimiser such as adamw_torch or lion_32bit");
         AtLeast(1, options.ContextParallelSize, "context_parallel_size");
+        AtLeast(1, options.DdpTimeout, "ddp_timeout");
         if (options.MaxSteps is 0 or < -1)
             report.Error("max_steps", $"is {options.MaxSteps}, but must be at least 1, or -1 for no limit",
                 fix: "use -1 to let num_train_epochs decide");

@@ -75,6 +75,7 @@ internal sealed class TrainingLoop : IDisposable
     /// <summary>Runs to the end, or until it is cancelled: then a checkpoint is written first.</summary>
     public TrainingOutcome Run(CancellationToken cancel)
     {
+        using var at = _job.Workers.At("the steps");
         _observer.Started(Outline());
         var clock = Stopwatch.StartNew();
         var before = _state.Seconds;
@@ -119,6 +120,7 @@ internal sealed class TrainingLoop : IDisposable
     private StepAhead Step(StepWork work, IReadOnlyList<GroupTotals> totals, StepAhead next, CancellationToken cancel)
     {
         using var scope = TensorScope.Enter();
+        using var at = _job.Workers.At($"step {_state.Step + 1}");
         var parameters = _job.Model.Parameters;
         parameters.ClearGradients();
         var pass = new LossPass
@@ -137,19 +139,8 @@ internal sealed class TrainingLoop : IDisposable
             IsUntrained = IsUntrained(),
         };
         var groups = _job.Method.Make(_job.Model, _state.Step, work.Groups, pass);
-        var (loss, learned, tokens, ahead) = StepSums.Run(_job.Model, _job.Method, groups, pass,
-            ReferenceEquals(groups, work.Groups) ? totals : null, next, cancel);
-        RequireFinite(loss, "loss", work);
-        var rate = _schedule.At(_state.Step);
-        double? norm = null;
-        if (learned)
-        {
-            parameters.SettleGradients();
-            norm = GradientNorm.Of(parameters, _job.Workers);
-            RequireFinite(norm.Value, "gradient norm", work);
-            _optimizer.Step(rate, GradientNorm.ClipFactor(norm.Value, _options.MaxGradNorm));
-        }
-        else if (_emptySteps++ == 0)
+        var (loss, learned, tokens, ahead) = Compute(work, groups, pass, ReferenceEquals(groups, work.Groups) ? totals : null, next, cancel);
+        if (!learned && _emptySteps++ == 0)
             _observer.Said($"step {_state.Step + 1} has no token to predict and changes nothing; further ones are counted in the summary");
         _state.Step++;
         _job.Method.AfterStep(_job.Model, _state.Step);
@@ -157,10 +148,25 @@ internal sealed class TrainingLoop : IDisposable
         _state.TotalLoss += loss;
         _state.LossSinceLog += loss;
         _state.StepsSinceLog++;
-        _lastNorm = norm ?? 0;
-        _lastRate = rate;
-        _observer.Stepped(new StepReport(_state.Step, work.Rows.EpochAfter, loss, rate, norm, tokens));
+        _observer.Stepped(new StepReport(_state.Step, work.Rows.EpochAfter, loss, _lastRate, learned ? _lastNorm : null, tokens));
         return ahead;
+    }
+
+    // Gradients and the update: nothing here waits for anything but the other workers.
+    private StepSums Compute(StepWork work, IReadOnlyList<LossGroup> groups, LossPass pass, IReadOnlyList<GroupTotals>? totals, StepAhead next,
+        CancellationToken cancel)
+    {
+        using var at = _job.Workers.At($"step {_state.Step + 1}", computes: true);
+        var sums = StepSums.Run(_job.Model, _job.Method, groups, pass, totals, next, cancel);
+        RequireFinite(sums.Loss, "loss", work);
+        (_lastRate, _lastNorm) = (_schedule.At(_state.Step), 0);
+        if (!sums.Learned)
+            return sums;
+        _job.Model.Parameters.SettleGradients();
+        _lastNorm = GradientNorm.Of(_job.Model.Parameters, _job.Workers);
+        RequireFinite(_lastNorm, "gradient norm", work);
+        _optimizer.Step(_lastRate, GradientNorm.ClipFactor(_lastNorm, _options.MaxGradNorm));
+        return sums;
     }
 
     /// <summary>Whether every weight is still as the run found it: the first steps of a warm-up may have the rate 0, and change
@@ -223,6 +229,7 @@ internal sealed class TrainingLoop : IDisposable
     /// <summary>Evaluates and says whether it was the best so far.</summary>
     private bool Evaluate(double epoch)
     {
+        using var at = _job.Workers.At($"the evaluation after step {_state.Step}");
         MetricSet metrics;
         using (var count = _observer.Began("evaluating", _job.Evaluation!.Count, "rows"))
             metrics = RunEvaluator(count);
@@ -253,6 +260,7 @@ internal sealed class TrainingLoop : IDisposable
 
     private void Save()
     {
+        using var at = _job.Workers.At($"the checkpoint of step {_state.Step}");
         _folder.Flush();
         _state.Plateau = _schedule.State;
         if (_bestStep == _state.Step)
@@ -273,6 +281,7 @@ internal sealed class TrainingLoop : IDisposable
 
     private TrainingOutcome Finish(bool finished, TimeSpan waited)
     {
+        using var at = _job.Workers.At("the end of the run");
         var epoch = _folder.State.Epoch;
         if (finished)
             _ = _optimizer.Evaluation();        // to stay: what is saved now is the model

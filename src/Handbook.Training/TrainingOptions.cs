@@ -49,6 +49,11 @@ public sealed record TrainingOptions
     /// and values go round. A divisor of the number of processes; the rows of a step are shared out among groups of so many.</summary>
     public int ContextParallelSize { get; init; } = 1;
 
+    /// <summary>Seconds after which a process counts as hung that others wait for and that does nothing: no operator ends, no row is read,
+    /// nothing is written. Where it has nothing to do but compute, in the midst of a step, ten seconds are enough, and one that is gone or
+    /// stopped is found in eight.</summary>
+    public int DdpTimeout { get; init; } = 1800;
+
     /// <summary>Passes over the training rows; fractions stop within a pass.</summary>
     [Key(IsUsual = true)]
     public double NumTrainEpochs { get; init; } = 3;

@@ -84,6 +84,24 @@ public sealed class LaunchCommandTests
             }
     }
 
+    public static TheoryData<string> Configurations() => [.. Directory.GetFiles(Path.Combine(Testing.SharedFiles.Repository, "recipes",
+        "accelerate_configs"), "*.yaml").Select(file => Path.GetFileNameWithoutExtension(file)).Order(StringComparer.Ordinal)];
+
+    /// <summary>With as many processes as they ask for.</summary>
+    [Theory, Trait("speed", "slow"), MemberData(nameof(Configurations))]
+    public void A_published_file_of_the_launcher_starts_a_run_as_it_is(string name)
+    {
+        var file = Path.Combine(Testing.SharedFiles.Repository, "recipes", "accelerate_configs", $"{name}.yaml");
+        var processes = int.Parse(Regex.Match(File.ReadAllText(file), @"num_processes: (\d+)").Groups[1].Value);
+        using var folder = new TrainingFolder("max_steps: 2\nsave_strategy: \"no\"");
+        string[] rows = ["--per_device_train_batch_size=1", "--gradient_accumulation_steps=1"];
+        var launched = folder.Launch(["--config_file", file], [.. rows, "--output_dir=launched"]);
+        Assert.True(launched.Code == 0, launched.Error);
+        Assert.Contains($"x {processes} processes = {processes} rows a step", launched.Error + launched.Output);
+        folder.Finish(rows[0], $"--gradient_accumulation_steps={processes}", "--output_dir=one");
+        Near(folder.Curve("one"), folder.Curve("launched"));
+    }
+
     [Fact]
     public void Processes_that_cannot_be_put_into_groups_end_and_say_so()
     {

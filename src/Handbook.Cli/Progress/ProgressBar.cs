@@ -42,6 +42,7 @@ internal sealed class ProgressBar : IWorkCount
     public void Advance(long count = 1)
     {
         Interlocked.Add(ref _done, count);
+        Pulse.Beat();
         Show();
     }
 
@@ -49,6 +50,7 @@ internal sealed class ProgressBar : IWorkCount
     public void Report(long done)
     {
         Interlocked.Exchange(ref _done, done);
+        Pulse.Beat();
         Show();
     }
 

@@ -20,6 +20,8 @@ public sealed class CacheFolder(string path)
 
     internal string QuantisedOf(string key) => System.IO.Path.Combine(Path, "quantised", key + ".safetensors");
 
+    internal string AssembledOf(string key) => System.IO.Path.Combine(Path, "weights", key + ".safetensors");
+
     internal string TokensOf(string key) => System.IO.Path.Combine(Path, "tokens", key + ".tokens");
 
     /// <summary>SHA-256 of a file's content; computed again only when its path, size or time has changed.</summary>

@@ -1,4 +1,5 @@
 using System.Security.Cryptography;
+using Handbook.Base.Progress;
 
 namespace Handbook.Models.Files;
 
@@ -23,6 +24,7 @@ internal sealed class HashingStream(Stream inner) : Stream
     public override void Write(ReadOnlySpan<byte> buffer)
     {
         inner.Write(buffer);
+        Pulse.Beat();
         _hash.AppendData(buffer);
         _count += buffer.Length;
     }

@@ -4,6 +4,7 @@ using System.Text.Encodings.Web;
 using System.Text.Json;
 using Handbook.Base;
 using Handbook.Base.Files;
+using Handbook.Base.Progress;
 
 namespace Handbook.Models.Files;
 
@@ -110,7 +111,10 @@ public static class WeightFilesWriter
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         const int chunk = 1 << 24;
         for (var at = 0L; at < data.Info.ByteCount; at += chunk)
+        {
             hash.AppendData(data.Slice(at, (int)Math.Min(chunk, data.Info.ByteCount - at)));
+            Pulse.Beat();
+        }
         return hash.GetHashAndReset();
     }
 

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Handbook.Base.Progress;
 using Handbook.Torch;
 
 namespace Handbook.Models.Sharding;
@@ -135,7 +136,7 @@ internal sealed class ParameterTraffic : TrafficWalk<TrafficWish>, IDisposable
         if (!wish.IsDone)
         {
             var clock = Stopwatch.GetTimestamp();
-            wish.Wait();
+            Pulse.WaitFor("weights and gradients", wish.Wait);
             _waited += Stopwatch.GetElapsedTime(clock);
         }
         else

@@ -1,3 +1,5 @@
+using Handbook.Base.Progress;
+
 namespace Handbook.Torch.Distributed;
 
 /// <summary>Processes that share the tokens of the same rows, in a ring: each sends to the next and receives from the one before.</summary>
@@ -42,7 +44,7 @@ internal sealed class ContextGroup(ProcessGroup group, Func<Exception, Exception
         return new(this, comes, receiving, sending);
     }
 
-    private void Wait(Func<Work> begin) => Work.Run(begin, explain);
+    private void Wait(Func<Work> begin) => Pulse.WaitFor("those who share its rows", () => Work.Run(begin, explain));
 
     /// <summary>Values on their way.</summary>
     internal sealed class Passing(ContextGroup ring, Tensor comes, Work receiving, Work sending)

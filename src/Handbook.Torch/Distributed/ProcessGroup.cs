@@ -1,3 +1,4 @@
+using Handbook.Base.Progress;
 using Handbook.Torch.Native;
 
 namespace Handbook.Torch.Distributed;
@@ -260,6 +261,7 @@ public sealed unsafe class ProcessGroup : IDisposable
         if (error != 0)
             throw Failure(what, Shim.Take(error));
         Last = operation;
+        Pulse.Beat();
         Interlocked.Increment(ref _begun);
         return new(this, what, *work);
     }

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using Handbook.Base.Progress;
 
 namespace Handbook.Torch.Kernels;
 
@@ -28,6 +29,19 @@ internal static unsafe class ThreadTeam
     {
         if (pieces <= 0)
             return;
+        Pulse.Begin();
+        try
+        {
+            RunAll(pieces, body);
+        }
+        finally
+        {
+            Pulse.End();
+        }
+    }
+
+    private static void RunAll<T>(int pieces, T body) where T : struct, IParallelBody
+    {
         if (pieces == 1 || Threads == 1)
         {
             for (var i = 0; i < pieces; i++)

@@ -17,6 +17,13 @@ internal sealed record JobWatchOptions
     /// <summary>The same where an operation has failed, which makes a rank's death likely.</summary>
     public TimeSpan SuspectedSilence { get; init; } = TimeSpan.FromSeconds(3);
 
+    /// <summary>How long a rank that others wait for may do nothing at all where it only computes, and how long all may wait for different
+    /// things.</summary>
+    public TimeSpan Standstill { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>The same where it may also read, write or ask another machine, or an operation is under way.</summary>
+    public TimeSpan Timeout { get; init; } = TimeSpan.FromMinutes(30);
+
     /// <summary>How long this process may take to end by itself once the job has failed; then it is ended.</summary>
     public TimeSpan Patience { get; init; } = TimeSpan.FromSeconds(5);
 
@@ -30,6 +37,9 @@ internal sealed record JobWatchOptions
 /// Every rank leaves a sign of life in the store at each beat, and looks for its neighbour's and for the key that says who failed; the cost
 /// per beat does not grow with the job. Whoever finds a rank silent, or fails itself, sets that key, once. A store that does not answer
 /// is the silence of the one who serves it. Time is counted in own beats, so a process that was held up itself accuses nobody.
+/// A rank that lives may hang all the same. Signs say what it does (<see cref="LifeSign"/>): who waits looks whether its neighbour waits
+/// too, or gets on; around a ring of ranks some waiting one has a neighbour that does neither. Where all wait, for different things, none can
+/// come.
 /// </remarks>
 internal sealed class JobWatch : IDisposable
 {
@@ -54,6 +64,10 @@ internal sealed class JobWatch : IDisposable
     private volatile bool _suspects;
     private volatile string _suspicion = "";
     private int _progress;
+    private long _beats;
+    private volatile WorkerPlace _place = WorkerPlace.Start;
+    private (LifeSign? Own, LifeSign? Its) _stood;
+    private int _standing;
 
     /// <param name="store">A connection of its own, with the job's prefix; freed with this.</param>
     /// <param name="rank">Which one this is.</param>
@@ -76,6 +90,9 @@ internal sealed class JobWatch : IDisposable
     /// <summary>Cancelled when the job has failed.</summary>
     public CancellationToken Failed => _failed.Token;
 
+    /// <summary>Says what this rank does from here on.</summary>
+    public void At(WorkerPlace place) => _place = place;
+
     /// <summary>Ends the waits of a group when the job fails.</summary>
     public void Over(ProcessGroup group)
     {
@@ -86,6 +103,9 @@ internal sealed class JobWatch : IDisposable
                 group.Stop(_failure);
         }
     }
+
+    /// <summary>Hosts by rank.</summary>
+    public IReadOnlyList<string> Hosts => _hosts;
 
     /// <summary>Tells all ranks that this one gives up, unless the job has failed already. Returns when they can know.</summary>
     public void Report(Exception cause)
@@ -115,13 +135,12 @@ internal sealed class JobWatch : IDisposable
 
     private void Watch()
     {
-        var beats = 0L;
         try
         {
             while (!_closing && Failure is null)
             {
-                var group = First();
-                _store.Set($"beat/{_rank}", $"{++beats} {group?.Begun ?? 0} {group?.Last}");
+                var own = Own();
+                _store.Set($"beat/{_rank}", own.ToText());
                 if (_accusation is { } accusation)
                     Publish(accusation);
                 if (_store.TryGetText("failed") is { } text)
@@ -129,7 +148,11 @@ internal sealed class JobWatch : IDisposable
                 else if (_suspects)
                     LookAtAll();
                 else if (_hosts.Count > 1)
-                    LookAt((_rank + _hosts.Count - 1) % _hosts.Count, _options.Silence);
+                {
+                    var neighbour = (_rank + _hosts.Count - 1) % _hosts.Count;
+                    LookAt(neighbour, _options.Silence);
+                    LookForStandstill(own, neighbour);
+                }
                 Interlocked.Increment(ref _progress);
                 _wake.Wait(_options.Beat);
                 _wake.Reset();
@@ -183,13 +206,64 @@ internal sealed class JobWatch : IDisposable
     {
         if (_missed.Max() > 2)
             return;
-        var begun = _signs.Select((sign, rank) => rank == _rank ? First()?.Begun ?? 0
-            : sign?.Split(' ', 3) is { Length: 3 } parts && long.TryParse(parts[1], out var count) ? count : -1).ToArray();
-        if (begun.Contains(-1))
+        var signs = Signs();
+        if (signs.Contains(null))
             return;
+        var begun = signs.Select(sign => sign!.Meeting).ToArray();
         var last = Array.IndexOf(begun, begun.Min());
         if (begun[last] < begun.Max())
             Accuse(new(last, _hosts[last], $"{_suspicion}: it is at its operation {begun[last]}, others at {begun.Max()}"));
+    }
+
+    private LifeSign?[] Signs() => [.. _signs.Select((sign, rank) => rank == _rank ? Own() : LifeSign.FromText(sign))];
+
+    private LifeSign Own() => LifeSign.Own(++_beats, First()?.Begun ?? 0, _place);
+
+    // This one waits, and its neighbour does nothing.
+    private void LookForStandstill(LifeSign own, int rank)
+    {
+        var its = LifeSign.FromText(_signs[rank]);
+        var now = (own.Still with { Beats = 0 }, its?.Still);       // other threads of this process may be busy
+        if (_accusation is not null || !own.Waits || its is null || _stood != now)
+        {
+            (_stood, _standing) = (now, 0);
+            return;
+        }
+        var limit = its.Waits || its is { IsWorking: false, Place.Computes: true } ? _options.Standstill : _options.Timeout;
+        var seconds = ++_standing * _options.Beat.TotalSeconds;
+        if (seconds < limit.TotalSeconds)
+            return;
+        if (!its.Waits)
+        {
+            Accuse(new(rank, _hosts[rank], $"it has done nothing for {seconds:0} s while others wait for it: it is at {its.Where}"
+                + (its.IsWorking ? ", in an operation that does not end" : "")));
+        }
+        else if (its.WaitsFor != own.WaitsFor)
+        {
+            LookForDisagreement();
+            _standing = 0;
+        }
+    }
+
+    // Those who wait for different things wait for ever where nobody is left who computes.
+    private void LookForDisagreement()
+    {
+        var before = Everyone();
+        Thread.Sleep(2 * _options.Beat);
+        var now = Everyone();
+        for (var rank = 0; rank < now.Length; rank++)
+            if (now[rank] is not { Waits: true } sign || sign.Still != before[rank]?.Still)
+                return;
+        var kinds = now.Select((sign, rank) => (Sign: sign!, Rank: rank)).GroupBy(each => each.Sign.WaitsFor)
+            .OrderBy(kind => kind.Count()).ThenBy(kind => kind.Min(each => each.Sign.Meeting))
+            .ThenByDescending(kind => kind.First().Rank).ToArray();
+        var (odd, usual) = (kinds[0].First(), kinds[^1].First());
+        if (kinds.Length > 1)
+            Accuse(new(odd.Rank, _hosts[odd.Rank],
+                $"it is at {odd.Sign.Where}; rank {usual.Rank} is at {usual.Sign.Where}: neither can go on"));
+
+        LifeSign?[] Everyone() => [.. Enumerable.Range(0, _hosts.Count).Select(rank =>
+            rank == _rank ? Own() : LifeSign.FromText(_store.TryGetText($"beat/{rank}")))];
     }
 
     private void Accuse(RankFailedException accusation)

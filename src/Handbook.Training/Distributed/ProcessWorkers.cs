@@ -1,3 +1,4 @@
+using Handbook.Base.Progress;
 using Handbook.Models.Sharding;
 using Handbook.Torch;
 using Handbook.Torch.Distributed;
@@ -40,7 +41,7 @@ internal sealed class ProcessWorkers(ProcessGroup group, JobWatch? watch = null,
     }
 
     /// <inheritdoc/>
-    public override IReadOnlyList<byte[]> Gather(byte[] mine)
+    protected override IReadOnlyList<byte[]> Bring(byte[] mine)
     {
         Waits();
         return GatheredBytes.Of(group, mine, Wait);
@@ -53,12 +54,11 @@ internal sealed class ProcessWorkers(ProcessGroup group, JobWatch? watch = null,
         Wait(() => group.AllReduce(values, Reduction.Sum, inOrder: true));
     }
 
-    /// <summary>Ends when all have come.</summary>
-    public override void Meet()
-    {
-        Waits();
-        Wait(group.Barrier);
-    }
+    /// <inheritdoc/>
+    protected override void Moved(WorkerPlace place) => watch?.At(place);
 
-    private void Wait(Func<Work> begin) => Work.Run(begin, watch is null ? null : watch.Explain);
+    /// <inheritdoc/>
+    protected override string HostOf(int rank) => watch?.Hosts[rank] ?? base.HostOf(rank);
+
+    private void Wait(Func<Work> begin) => Pulse.WaitFor("all others", () => Work.Run(begin, watch is null ? null : watch.Explain));
 }

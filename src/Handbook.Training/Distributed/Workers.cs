@@ -1,4 +1,6 @@
 using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+using System.Text;
 using Handbook.Base;
 using Handbook.Data;
 using Handbook.Models;
@@ -84,9 +86,65 @@ internal abstract class Workers
     /// <summary>Says that this one waits for the others, and serves them meanwhile; called before whatever waits.</summary>
     protected void Waits() => _traffic?.WantNothing();
 
+    private WorkerPlace _place = WorkerPlace.Start;
+
+    /// <summary>Says what this one does until the result is disposed of; all say the same, as they do the same.</summary>
+    /// <param name="place">For a message, e.g. <c>step 12</c>.</param>
+    /// <param name="computes">See <see cref="WorkerPlace"/>.</param>
+    public IDisposable At(string place, bool computes = false)
+    {
+        var stay = new Stay(this, _place);
+        Move(new(place, computes));
+        return stay;
+    }
+
+    private sealed class Stay(Workers workers, WorkerPlace before) : IDisposable
+    {
+        public void Dispose() => workers.Move(before);
+    }
+
+    private void Move(WorkerPlace place)
+    {
+        _place = place;
+        Moved(place);
+    }
+
+    /// <summary>Hears what this one does from here on.</summary>
+    protected virtual void Moved(WorkerPlace place)
+    {
+    }
+
+    /// <summary>Host of a worker, for a message.</summary>
+    protected virtual string HostOf(int rank) => Environment.MachineName;
+
     /// <summary>What everyone brings, by rank.</summary>
     /// <param name="mine">This one's part, of any length.</param>
-    public abstract IReadOnlyList<byte[]> Gather(byte[] mine);
+    /// <exception cref="RankFailedException">One of them is at another place of the program; on all.</exception>
+    public IReadOnlyList<byte[]> Gather(byte[] mine) => Gather(mine, "values");
+
+    // Whoever left out a meeting, or came to another one, would take values for what they are not: each brings where it is, too.
+    private IReadOnlyList<byte[]> Gather(byte[] mine, string what)
+    {
+        if (Count == 1)
+            return [mine];
+        const int Mark = 8;
+        var place = $"{_place.Name} ({what})";
+        var mark = SHA256.HashData(Encoding.UTF8.GetBytes(place)).AsSpan(0, Mark).ToArray();
+        var all = Bring([.. mark, .. mine]);
+        return all.All(part => part.AsSpan(0, Mark).SequenceEqual(mark)) ? [.. all.Select(part => part[Mark..])]
+            : throw Apart([.. Bring(Encoding.UTF8.GetBytes(place)).Select(Encoding.UTF8.GetString)]);
+    }
+
+    private RankFailedException Apart(string[] places)
+    {
+        var usual = places.CountBy(place => place).MaxBy(kind => kind.Value).Key;
+        var odd = Array.FindIndex(places, place => place != usual);
+        return new(odd, HostOf(odd), $"it came to {places[odd]} when rank {Array.IndexOf(places, usual)} came to {usual}: it left something "
+            + "out, or did it twice");
+    }
+
+    /// <summary>Gives everyone what all bring, by rank; of any length each.</summary>
+    protected abstract IReadOnlyList<byte[]> Bring(byte[] mine);
 
     /// <summary>Replaces a tensor by the sum of everyone's; all have the same shape.</summary>
     public abstract void SumInPlace(Tensor values);
@@ -127,7 +185,7 @@ internal abstract class Workers
     {
         if (Count == 1)
             return (mine, counts, flag);
-        var everyones = Numbers(Gather(Bytes([flag ? 1 : 0, .. counts, .. Numbers(mine)])));
+        var everyones = Numbers(Gather(Bytes([flag ? 1 : 0, .. counts, .. Numbers(mine)]), "the sums of its rows"));
         double[][] groups = [.. everyones.Where((_, rank) => rank % GroupSize == 0)];
         return (Sums(groups.Select(numbers => numbers[(1 + counts.Length)..]), mine.Length),
             Added(groups.Select(numbers => numbers[1..]), counts.Length), everyones.Any(numbers => numbers[0] != 0));
@@ -189,11 +247,7 @@ internal abstract class Workers
     protected abstract Workers Grouped(int size);
 
     /// <summary>Waits until everyone has come here.</summary>
-    public virtual void Meet()
-    {
-        if (Count > 1)
-            Gather(Array.Empty<byte>());
-    }
+    public void Meet() => Gather([], "a meeting");
 
     /// <summary>Does something that fills a cache: one on each host first, then the others, who find it there.</summary>
     public T FirstOnHost<T>(Func<T> work)
@@ -277,7 +331,7 @@ internal abstract class Workers
 
         public override int Rank => 0;
 
-        public override IReadOnlyList<byte[]> Gather(byte[] mine) => [mine];
+        protected override IReadOnlyList<byte[]> Bring(byte[] mine) => [mine];
 
         public override void SumInPlace(Tensor values)
         {

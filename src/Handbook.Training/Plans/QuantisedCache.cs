@@ -32,7 +32,7 @@ internal static class QuantisedCache
         foreach (var format in plan.Rules.Where(rule => rule.Quantisation is not null && weights.FormatOf(rule.Spec.Name) is null)
             .Select(rule => rule.Quantisation!.Format).Distinct())
             Use(folder, weights, format, cache, observer);
-        return Decoder.Load(weights, plan);
+        return Decoder.Load(weights, AssembledCache.Use(folder, weights, plan, cache, observer));
     }
 
     private static void Use(string folder, ModelWeights weights, QuantisedFormat format, CacheFolder cache, IWorkObserver observer)

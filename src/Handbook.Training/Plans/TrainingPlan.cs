@@ -90,7 +90,7 @@ internal sealed record TrainingPlan
             Source = model,
             ModelFolder = checkpoint ?? initial,
             Config = config,
-            Parameters = Kept(run, weights, adapters).SharedOut(Shard.Of((ShardingStage)run.Training.ZeroStage, rank, count,
+            Parameters = SharedOut(Kept(run, weights, adapters), Shard.Of((ShardingStage)run.Training.ZeroStage, rank, count,
                 run.Training.Deterministic)),
             SaveType = saveType,
             Tokenizer = tokenizer,
@@ -132,6 +132,10 @@ internal sealed record TrainingPlan
             ? ParameterPlan.Frozen(weights, compute, run.Quantisation.Quantisation(compute)).With(adapters, run.Adapter.LoraplusLrRatio ?? 1)
             : ParameterPlan.Trained(weights.Parameters, DType.Float32, compute)).WithRates(run.Training.RateFactor), run.Training);
     }
+
+    // What is trained is cut; what is frozen lies in files, which processes of a host share.
+    private static ParameterPlan SharedOut(ParameterPlan plan, Shard shard) =>
+        (shard is { Cuts: true, Stage: ShardingStage.Parameters } ? plan.Assembled() : plan).SharedOut(shard);
 
     /// <summary>Masters that only a paged optimiser reads lie where its states do.</summary>
     private static ParameterPlan Masters(ParameterPlan plan, TrainingOptions options) =>
@@ -234,8 +238,20 @@ internal sealed record TrainingPlan
                 {
                     1 => "",
                     2 => " and gradients",
+                    _ when Parameters.Adapters.Count > 0 => $", gradients and the adapter's weights; {FrozenNote()}",
                     _ => ", gradients and weights",
                 });
+    }
+
+    // What lies below an adapter is not cut.
+    private string FrozenNote()
+    {
+        var frozen = Parameters.Rules.Where(rule => !rule.IsTrained).ToArray();
+        var mapped = frozen.Where(rule => rule.Storage is ParameterStorage.Mapped or ParameterStorage.Codes).ToArray();
+        var pages = mapped.Sum(rule => rule.Quantisation is null ? rule.Spec.Count * rule.Type.Size : rule.ResidentBytes);
+        var own = Bytes(frozen.Except(mapped)) + mapped.Sum(rule => rule.Spec.Count * (rule.Copy?.Size ?? 0));
+        return $"frozen weights are not cut: {Size.Of(pages)} of them are pages of files, of which each host has one copy for all its "
+            + $"processes, {Size.Of(own)} each process has itself";
     }
 
     private void Note(ModelWeights weights, DType compute)

@@ -56,12 +56,14 @@ public sealed class RunObservers(params IRunObserver[] observers) : IRunObserver
     {
         public void Advance(long count = 1)
         {
+            Pulse.Beat();
             foreach (var one in counts)
                 one.Advance(count);
         }
 
         public void Report(long done)
         {
+            Pulse.Beat();
             foreach (var one in counts)
                 one.Report(done);
         }

@@ -3,6 +3,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using Handbook.Base;
 using Handbook.Base.Files;
+using Handbook.Base.Progress;
 
 namespace Handbook.Training.Sampling;
 
@@ -53,6 +54,7 @@ internal sealed class Journal : IDisposable
     public void Add(JsonObject line)
     {
         var bytes = Encoding.UTF8.GetBytes(line.ToJsonString(JsonLines.Options) + "\n");
+        Pulse.Beat();
         lock (_lock)
         {
             var whole = _file.Position;

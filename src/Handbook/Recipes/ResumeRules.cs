@@ -23,7 +23,7 @@ internal static class ResumeRules
     {
         "output_dir", "env", "fresh", "resume_from_checkpoint", "ignore_data_skip", "ignore_recipe_changes",
         "per_device_eval_batch_size", "max_tokens", "dataset_num_proc", "max_bad_rows", "gradient_checkpointing", "context_parallel_size",
-        "use_cpu", "zero_stage", "offload_optimizer", "ds3_gather_for_generation",
+        "use_cpu", "zero_stage", "ddp_timeout", "offload_optimizer", "ds3_gather_for_generation",
         "do_eval", "eval_strategy", "eval_steps", "eval_delay", "eval_on_start",
         "save_strategy", "save_steps", "save_total_limit", "save_only_model", "load_best_model_at_end",
         "logging_strategy", "logging_steps", "logging_first_step", "logging_dir", "report_to", "disable_tqdm", "log_level", "run_name",

@@ -66,6 +66,7 @@ internal sealed class RejectionRound(int number, string folder, RunState state, 
     public void Sample(string name, Func<IAnswerSource> open, CancellationTokenSource stop)
     {
         Source = name;
+        using var at = workers.At($"round {number}: sampling");
         using var journal = new SharedJournal(workers, Path.Combine(folder, Answers), Read);
         var all = Enumerable.Range(0, prompts.Count)
             .Select(p => (Prompt: p, Samples: Enumerable.Range(0, _samples[p].Length).Where(s => _samples[p][s] is null).ToArray()))
@@ -171,6 +172,7 @@ internal sealed class RejectionRound(int number, string folder, RunState state, 
         if (all.Length == 0)
             return;
         var mine = Share(all, group => group.Length).SelectMany(group => group).ToArray();
+        using var at = workers.At($"round {number}: scoring ({name})");
         var scorer = workers.FirstOnHost(() => scorers[index]);
         using var bar = Began($"scoring ({name})", _samples.Sum(group => group.Length), all.Sum(group => group.Length), mine.Length);
         Together(() => scorer.Score([.. mine.Select(sample => new SampledAnswer

@@ -87,7 +87,7 @@ internal sealed class WorkerPair(int count) : IDisposable
 
         protected override Workers Grouped(int size) => new Worker(pair, rank, count, pair.Context(rank, size));
 
-        public override IReadOnlyList<byte[]> Gather(byte[] mine)
+        protected override IReadOnlyList<byte[]> Bring(byte[] mine)
         {
             Waits();
             pair._parts[rank] = mine;

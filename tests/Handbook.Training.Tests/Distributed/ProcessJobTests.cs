@@ -203,7 +203,7 @@ public sealed class ProcessJobTests
         return bytes;
     }
 
-    private static void Work(Action<ProcessJob> body, ProcessJobOptions? options = null)
+    internal static void Work(Action<ProcessJob> body, ProcessJobOptions? options = null)
     {
         try
         {
