@@ -54,7 +54,7 @@ internal static class ExitCode
             case TypeInitializationException or AggregateException or System.Reflection.TargetInvocationException when exception.InnerException is { } inner:
                 return Of(inner);
             case not null when OutOfMemory.In(exception) is { } full:
-                Console.Error.WriteLine($"error: {(full.OnGpu ? "the GPU's" : "the machine's")} memory is full: {full.Said}");
+                Console.Error.WriteLine($"error: {full.Message}");
                 return DoesNotFit;
             case not null when FileProblem.Explain(exception) is { } explained:
                 return BadInput(explained);

@@ -13,11 +13,11 @@ internal static class MemoryReport
     /// <param name="overrides">What stood behind it.</param>
     public static int Write(OutOfMemory failure, Recipe recipe, FileInfo file, IReadOnlyList<string> overrides, TextWriter output)
     {
-        output.WriteLine($"error: {(failure.OnGpu ? "the GPU's" : "the machine's")} memory is full: {failure.Said}");
+        output.WriteLine($"error: {failure.Message}");
         output.WriteLine("  why: a step needs more than is free; the plan of the run says what takes how much:");
         var lighter = PlanLines(failure, file, overrides, recipe, output);
         output.WriteLine("  fix: " + (lighter ? "add keys of one of the lines above" : "no key makes the plan smaller: take a smaller model")
-            + (failure.OnGpu ? "; see with nvidia-smi whether others use the card, or compute on the CPU with --use_cpu=true" : ""));
+            + (failure.Advice.Length > 0 ? "; " + failure.Advice : ""));
         output.WriteLine(CheckpointFolder.List(recipe.Training.OutputDir).Select(found => found.Path).LastOrDefault() is { } newest
             ? $"{newest} is kept: the same command goes on from there; keys that decide what a step computes have to stay as they are"
             : "no checkpoint was saved before; nothing of the run is left to go on from");

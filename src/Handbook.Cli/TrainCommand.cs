@@ -87,7 +87,8 @@ internal static class TrainCommand
         {
             return NotBegun(recipe, problem, diagnostics, looks: false);
         }
-        return RunAsRank(place, recipe, words, live, diagnostics, cancel);
+        using var job = RankWords.Join(place, cancel, TimeSpan.FromSeconds(recipe.Training.DdpTimeout));
+        return RunAsRank(job, place, recipe, words, live, diagnostics, cancel);
     }
 
     /// <summary>Says why a run could not begin, where the keys stand that it comes of, and with what else would stop it.</summary>
@@ -104,10 +105,9 @@ internal static class TrainCommand
 
     /// <summary>Runs as one of several processes, which end together, whatever happens to one of them. The first says why a run could not
     /// begin, as one alone does.</summary>
-    private static int RunAsRank(Rendezvous place, Recipe recipe, (FileInfo File, IReadOnlyList<string> Overrides) words, LiveLine live,
+    private static int RunAsRank(ProcessJob job, Rendezvous place, Recipe recipe, (FileInfo File, IReadOnlyList<string> Overrides) words, LiveLine live,
         Diagnostics diagnostics, CancellationToken cancel)
     {
-        using var job = RankWords.Join(place, cancel, TimeSpan.FromSeconds(recipe.Training.DdpTimeout));
         var console = place.Rank == 0 ? new ConsoleObserver(live) { Least = Talk.Least(recipe.Training.LogLevel) } : null;
         try
         {

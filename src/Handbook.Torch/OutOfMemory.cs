@@ -10,6 +10,12 @@ namespace Handbook.Torch;
 /// <param name="Total">Bytes of the device's memory; null where nobody says.</param>
 internal sealed partial record OutOfMemory(string Said, bool OnGpu, long? Asked, long? Total)
 {
+    /// <summary>What is full, in a sentence.</summary>
+    public string Message => $"{(OnGpu ? "the GPU's" : "the machine's")} memory is full: {Said}";
+
+    /// <summary>What else may help there; empty where there is nothing more.</summary>
+    public string Advice => OnGpu ? "see with nvidia-smi whether others use the card, or compute on the CPU with --use_cpu=true" : "";
+
     /// <summary>What an exception says of memory, or one that it holds; null where it is about something else.</summary>
     public static OutOfMemory? In(Exception exception)
     {

@@ -64,8 +64,8 @@ internal sealed record KnownShape(ModelSource Model, string Said)
     {
         if (folder is null)
             return null;
-        return Beside(folder).Distinct().Where(file => File.ReadLines(file).Any(line => line.StartsWith("output_dir:", StringComparison.Ordinal)
-                && line.Contains(output, StringComparison.Ordinal)))
+        return Beside(folder).Distinct().Where(file => Whole(() => File.ReadLines(file)).Any(line => line.StartsWith("output_dir:",
+                StringComparison.Ordinal) && line.Contains(output, StringComparison.Ordinal)))
             .Select(file => Recipe.Load(new FileInfo(file), [], Recipe.GuessMethod(new FileInfo(file))).TryGet(out var recipe, out _) ? recipe : null)
             .FirstOrDefault(recipe => recipe is { Model.ModelNameOrPath: not null } && recipe.Training.OutputDir == output);
     }
@@ -73,7 +73,8 @@ internal sealed record KnownShape(ModelSource Model, string Said)
     private static IEnumerable<string> Beside(string folder)
     {
         var here = new DirectoryInfo(folder);
-        foreach (var each in new[] { here }.Concat(here.Parent?.EnumerateDirectories().OrderBy(each => each.Name, StringComparer.Ordinal) ?? Enumerable.Empty<DirectoryInfo>()))
+        foreach (var each in new[] { here }.Concat(Whole(() => here.Parent?.EnumerateDirectories() ?? []).OrderBy(each => each.Name,
+            StringComparer.Ordinal)))
             foreach (var file in In(each, SearchOption.TopDirectoryOnly))
                 yield return file;
         for (var (above, levels) = (here, 0); above is not null && levels < 3; (above, levels) = (above.Parent, levels + 1))
@@ -81,9 +82,22 @@ internal sealed record KnownShape(ModelSource Model, string Said)
                 foreach (var file in In(above, SearchOption.AllDirectories))
                     yield return file;
 
-        static IEnumerable<string> In(DirectoryInfo folder, SearchOption depth) => folder.EnumerateFiles("*.yaml", new EnumerationOptions
-        { RecurseSubdirectories = depth == SearchOption.AllDirectories, IgnoreInaccessible = true })
+        static IEnumerable<string> In(DirectoryInfo folder, SearchOption depth) => Whole(() => folder.EnumerateFiles("*.yaml",
+            new EnumerationOptions { RecurseSubdirectories = depth == SearchOption.AllDirectories, IgnoreInaccessible = true }))
             .Select(file => file.FullName).Order(StringComparer.Ordinal);
+    }
+
+    /// <summary>All of them; none where they cannot be read, or are gone in the meantime: folders nearby belong to others.</summary>
+    private static T[] Whole<T>(Func<IEnumerable<T>> read)
+    {
+        try
+        {
+            return [.. read()];
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            return [];
+        }
     }
 
     private static string Published(string name) => HubCache.IsName(name) ? HubCache.Split(name).Id : name;
