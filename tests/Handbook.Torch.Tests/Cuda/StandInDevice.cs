@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Handbook.Testing;
 using Handbook.Torch.Cuda;
@@ -20,6 +21,14 @@ internal static unsafe class StandInDevice
         DeviceKernels.Register(new CudaKernels(new Queue(), device, () => null));
         return (device, library);
     });
+
+    /// <summary>Loads it before any test: libtorch counts the devices once, as it first goes backward.</summary>
+    [ModuleInitializer]
+    internal static void LoadFirst()
+    {
+        if (File.Exists(s_path))
+            _ = s_loaded.Value;
+    }
 
     private sealed class Queue : ICudaQueue
     {
