@@ -49,8 +49,8 @@ for project in "$root"/tests/*.Tests/; do
     [[ " ${runs[*]} " == *" $name "* ]] || runs+=("$name")
 done
 
-# One test project, in a process of its own. What it prints comes as a whole at its end, for two run at a time: the processes that tests
-# start, and what they wait for, leave half of the processor free.
+# One test project, in a process of its own. What it prints comes as a whole at its end, for two run at a time: tests that wait for the
+# processes they start leave some of the processor free. On two cores that saves about a tenth; HANDBOOK_TEST_LANES=1 runs one at a time.
 run() {
     local name=$1 key=$1${2:+-${2#*=}}
     local program=$root/tests/$name/bin/Release/net10.0/$name.dll
