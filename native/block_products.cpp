@@ -36,8 +36,7 @@ struct Scratch {
 thread_local Scratch t_right, t_left, t_sums;
 
 inline __m512i load(const uint16_t* source, int count) {
-  return count >= 32 ? _mm512_loadu_si512(source)
-                     : _mm512_maskz_loadu_epi16(count <= 0 ? 0 : (1u << count) - 1, source);
+  return count >= 32 ? _mm512_loadu_si512(source) : _mm512_maskz_loadu_epi16(count <= 0 ? 0 : (1u << count) - 1, source);
 }
 
 inline int least(int a, int b) { return a < b ? a : b; }
@@ -102,8 +101,7 @@ void pairs(const uint16_t* source, int64_t column, int rows, int columns, uint16
       __m512i r[16];
       const int left = rows - t;
 #pragma GCC unroll 16
-      for (int k = 0; k < 16; ++k)
-        r[k] = j + k < columns && k < some ? load(source + (j + k) * column + t, left) : _mm512_setzero_si512();
+      for (int k = 0; k < 16; ++k) r[k] = j + k < columns && k < some ? load(source + (j + k) * column + t, left) : _mm512_setzero_si512();
       turn(r);
       const int count = left >= 32 ? 16 : (left + 1) / 2;
       uint16_t* to = target + static_cast<int64_t>(t) * Width + 2 * j;
@@ -121,8 +119,7 @@ template <int Width>
 void any(const uint16_t* source, int64_t row, int64_t column, int rows, int columns, uint16_t* target) {
   for (int t = 0; t < rows; t += 2, target += 2 * Width)
     for (int j = 0; j < Width; ++j)
-      for (int k = 0; k < 2; ++k)
-        target[2 * j + k] = j < columns && t + k < rows ? source[(t + k) * row + j * column] : 0;
+      for (int k = 0; k < 2; ++k) target[2 * j + k] = j < columns && t + k < rows ? source[(t + k) * row + j * column] : 0;
 }
 
 template <int Width>
@@ -165,10 +162,10 @@ inline void sums(const uint16_t* p, int64_t row, int64_t pair, int last, const u
 
 struct Target {
   const handbook::BlockProduct* job;
-  const float* bias;     // of the panel's first column; or null
-  float* partial;        // [rows, 48]: sums so far, where terms are summed in several goes into bfloat16; else null
-  int column, columns;   // of the panel
-  bool first, last;      // of these goes
+  const float* bias;    // of the panel's first column; or null
+  float* partial;       // [rows, 48]: sums so far, where terms are summed in several goes into bfloat16; else null
+  int column, columns;  // of the panel
+  bool first, last;     // of these goes
 };
 
 template <int Parts>
@@ -192,8 +189,7 @@ inline void tile(const uint16_t* p, int64_t row, int64_t pair, int rows, const u
           continue;
         }
       }
-      if (target.bias != nullptr && target.last)
-        sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(inside, target.bias + kLanes * j));
+      if (target.bias != nullptr && target.last) sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(inside, target.bias + kLanes * j));
       const int64_t place = static_cast<int64_t>(i + r) * job->result_row + target.column + kLanes * j;
       if (job->wide) {
         float* to = static_cast<float*>(job->result) + place;

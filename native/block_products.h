@@ -9,8 +9,8 @@ struct BlockProduct {
   int64_t left_row, left_term;
   const uint16_t* right;  // [terms, columns]
   int64_t right_term, right_column;
-  const float* bias;     // [columns], or null
-  void* result;          // [rows, columns], rows without gaps, result_row elements apart
+  const float* bias;  // [columns], or null
+  void* result;       // [rows, columns], rows without gaps, result_row elements apart
   int64_t result_row;
   int rows, terms, columns;
   int wide;  // whether result is float32; else it is bfloat16

@@ -27,7 +27,7 @@ internal static class CacheCommand
             + "  handbook cache verify                              compare every content with its hash\n"
             + "  handbook cache delete HuggingFaceTB/SmolLM2-135M\n"
             + "  handbook cache delete org/model --revision v1.0");
-        var delete = new Command("delete", "Remove a model or a data set from the cache; it can be downloaded again") 
+        var delete = new Command("delete", "Remove a model or a data set from the cache; it can be downloaded again")
         {
             s_name, s_kind, s_revision,
         };

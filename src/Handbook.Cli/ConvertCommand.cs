@@ -34,8 +34,10 @@ internal static class ConvertCommand
         HelpName = "FILE"
     };
     private static readonly Option<string?> _dtype = new("--dtype")
-    { Description = $"of a GGUF file, with --to {Safetensors}: element type of the weights; without it the file's own, and "
-        + "float32 of codes" };
+    {
+        Description = $"of a GGUF file, with --to {Safetensors}: element type of the weights; without it the file's own, and "
+        + "float32 of codes"
+    };
     private static readonly Option<bool> _force = new("--force") { Description = "replace a file that is there" };
 
     private static IEnumerable<string> Precisions => GgufPrecision.All.Select(precision => precision.Name);

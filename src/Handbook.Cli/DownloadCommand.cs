@@ -9,15 +9,21 @@ namespace Handbook.Cli;
 /// DIR]</c></summary>
 internal static class DownloadCommand
 {
-    private static readonly Argument<string> s_name = new("repository") { Description = "owner/name, perhaps with @revision behind it",
-        HelpName = "REPOSITORY" };
+    private static readonly Argument<string> s_name = new("repository")
+    {
+        Description = "owner/name, perhaps with @revision behind it",
+        HelpName = "REPOSITORY"
+    };
     private static readonly Argument<string[]> s_files = new("file")
     { Description = "files of it; without them all, or what --include says", Arity = ArgumentArity.ZeroOrMore, HelpName = "FILE" };
     private static readonly Option<string> s_kind = HubWords.Kind();
     private static readonly Option<string?> s_revision = HubWords.Revision("a branch, a tag, a commit or refs/pr/N; without it main");
     private static readonly Option<string[]> s_include = new("--include")
-    { Description = "files whose paths match a pattern such as *.json or data/*", HelpName = "PATTERN", AllowMultipleArgumentsPerToken =
-        true };
+    {
+        Description = "files whose paths match a pattern such as *.json or data/*",
+        HelpName = "PATTERN",
+        AllowMultipleArgumentsPerToken = true
+    };
     private static readonly Option<string[]> s_exclude = new("--exclude")
     { Description = "but not those that match this one", HelpName = "PATTERN", AllowMultipleArgumentsPerToken = true };
     private static readonly Option<string?> s_folder = new("--local-dir")

@@ -16,8 +16,12 @@ internal static class HubWords
     /// <summary>The option that says what a repository holds; without it a model.</summary>
     public static Option<string> Kind()
     {
-        var option = new Option<string>("--repo-type") { Description = "what the repository holds", DefaultValueFactory = _ =>
-            "model", HelpName = "model|dataset" };
+        var option = new Option<string>("--repo-type")
+        {
+            Description = "what the repository holds",
+            DefaultValueFactory = _ => "model",
+            HelpName = "model|dataset"
+        };
         option.AcceptOnly("model", "dataset");
         return option;
     }

@@ -15,8 +15,11 @@ internal sealed class JudgeWords
     private readonly Option<string?> _judge = new("--judge")
     { Description = "a chat model in a folder that judges; or name --endpoint-model", HelpName = "FOLDER" };
     private readonly Option<string?> _prompts = new("--judge-prompts")
-    { Description = "what the judge is told, as FastChat's judge_prompts.jsonl (of alpaca-eval --weighted, a template as "
-        + "AlpacaEval's alpaca_eval_clf.txt); without it our own words", HelpName = "FILE" };
+    {
+        Description = "what the judge is told, as FastChat's judge_prompts.jsonl (of alpaca-eval --weighted, a template as "
+        + "AlpacaEval's alpaca_eval_clf.txt); without it our own words",
+        HelpName = "FILE"
+    };
     private readonly Option<int> _judgeTokens = new("--judge-max-tokens")
     { Description = "most tokens of a judgement", DefaultValueFactory = _ => 2048, HelpName = "N" };
     private readonly Option<string?> _id = new("--model-id")

@@ -12,8 +12,10 @@ internal static class LoginCommand
     private const int MostOfToken = 8192;
 
     private static readonly Option<string?> s_file = new("--token-file")
-    { Description = "read the token from a file; without it from the terminal, which does not show it, or from standard input",
-        HelpName = "FILE" };
+    {
+        Description = "read the token from a file; without it from the terminal, which does not show it, or from standard input",
+        HelpName = "FILE"
+    };
 
     public static Command Create()
     {

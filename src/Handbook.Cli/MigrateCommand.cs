@@ -12,13 +12,18 @@ internal static class MigrateCommand
     public static Command Create()
     {
         var file = new Argument<string>("file") { Description = "a shell script that starts a training, or the YAML file of Axolotl, LLaMA-Factory or TRL" };
-        var output = new Option<string?>("--out") { Description = "write the recipe to a file; otherwise it is printed",
-            HelpName = "FILE" };
+        var output = new Option<string?>("--out")
+        {
+            Description = "write the recipe to a file; otherwise it is printed",
+            HelpName = "FILE"
+        };
         var which = new Option<int>("--command")
         { Description = "which training of a script that starts several", DefaultValueFactory = _ => 1, HelpName = "N" };
         var variables = new Option<string[]>("--set")
-        { Description = "the value of a variable that the script takes from elsewhere: NAME=value; may be given again",
-            HelpName = "NAME=VALUE" };
+        {
+            Description = "the value of a variable that the script takes from elsewhere: NAME=value; may be given again",
+            HelpName = "NAME=VALUE"
+        };
         var method = MethodOption.Create("otherwise the script, the file's path or its keys tell");
         var command = new Command("migrate", "Make a recipe of a command line or a configuration of TRL, Axolotl or LLaMA-Factory\n\n"
             + "What changes its meaning has a comment, and what has no counterpart is told at the recipe's end, by its line.\n\n"

@@ -205,7 +205,8 @@ internal static class PlanCommand
         catch (InputException missing)
         {
             throw new InputException(missing.What, missing.Why, (missing.Fix is { } fix ? fix + "; or " : "")
-                + "plan from a config.json of the same shape: --config FILE, such as those in docs/shapes", missing) { Key = missing.Key ?? key };
+                + "plan from a config.json of the same shape: --config FILE, such as those in docs/shapes", missing)
+            { Key = missing.Key ?? key };
         }
     }
 

@@ -10,8 +10,11 @@ namespace Handbook.Cli;
 /// P]</c></summary>
 internal static class UploadCommand
 {
-    private static readonly Argument<string> s_folder = new("folder") { Description = "a folder, such as a run's output_dir, or one file",
-        HelpName = "FOLDER" };
+    private static readonly Argument<string> s_folder = new("folder")
+    {
+        Description = "a folder, such as a run's output_dir, or one file",
+        HelpName = "FOLDER"
+    };
     private static readonly Argument<string> s_name = new("repository")
     { Description = "owner/name, or name alone for one of your own; it is made where it is missing", HelpName = "REPOSITORY" };
     private static readonly Option<string> s_kind = HubWords.Kind();
@@ -25,10 +28,16 @@ internal static class UploadCommand
     private static readonly Option<string[]> s_exclude = new("--exclude")
     { Description = "but not those that match this one", HelpName = "PATTERN", AllowMultipleArgumentsPerToken = true };
     private static readonly Option<string[]> s_delete = new("--delete")
-    { Description = "remove files of the repository that match, and are not among those uploaded", HelpName = "PATTERN",
-        AllowMultipleArgumentsPerToken = true };
-    private static readonly Option<string?> s_message = new("--message", "-m") { Description = "what the commit is called",
-        HelpName = "TEXT" };
+    {
+        Description = "remove files of the repository that match, and are not among those uploaded",
+        HelpName = "PATTERN",
+        AllowMultipleArgumentsPerToken = true
+    };
+    private static readonly Option<string?> s_message = new("--message", "-m")
+    {
+        Description = "what the commit is called",
+        HelpName = "TEXT"
+    };
 
     public static Command Create()
     {

@@ -220,8 +220,11 @@ internal sealed record ParameterPlan
 
     /// <summary>The same with frozen matrices of layers that no file holds as they are used (fused, transposed, of another type) where
     /// <see cref="ModelWeights.UseAssembled"/> finds them, so that processes of a host share them.</summary>
-    public ParameterPlan Assembled() => Stored(rule => rule is { Storage: ParameterStorage.Resident, Adapter: null, Copy: null,
-        Spec: { Kind: ParameterKind.Weight, IsExact: false } } && rule.Spec.Name.StartsWith("layers.", StringComparison.Ordinal)
+    public ParameterPlan Assembled() => Stored(rule => rule is
+    {
+        Storage: ParameterStorage.Resident, Adapter: null, Copy: null,
+        Spec: { Kind: ParameterKind.Weight, IsExact: false }
+    } && rule.Spec.Name.StartsWith("layers.", StringComparison.Ordinal)
         ? ParameterStorage.Mapped : rule.Storage);
 
     /// <summary>The same with values that lie elsewhere.</summary>
@@ -230,13 +233,13 @@ internal sealed record ParameterPlan
 
     private static ParameterRule Kept(ParameterSpec spec, DType master, DType compute, bool trained) => spec.Kind == ParameterKind.Buffer
         ? new() { Spec = spec, Storage = ParameterStorage.Resident, Type = master } : new()
-    {
-        Spec = spec,
-        Storage = ParameterStorage.Bucket,
-        Type = master,
-        Copy = compute == master ? null : compute,
-        IsTrained = trained,
-    };
+        {
+            Spec = spec,
+            Storage = ParameterStorage.Bucket,
+            Type = master,
+            Copy = compute == master ? null : compute,
+            IsTrained = trained,
+        };
 
     private static ParameterRule AsStored(IStoredWeights weights, ParameterSpec spec, DType compute, WeightQuantisation? quantisation,
         bool roundsInputs = false)

@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using System.Text.Json.Nodes;
-using Handbook.Launch;
 using System.Text.RegularExpressions;
+using Handbook.Launch;
 
 namespace Handbook.Cli.Tests;
 

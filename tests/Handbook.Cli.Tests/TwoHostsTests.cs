@@ -23,7 +23,8 @@ public sealed class TwoHostsTests
         string Knock()
         {
             using var process = Process.Start(new ProcessStartInfo("ip", [.. hosts.On(1), "timeout", "1", "bash", "-c",
-                $"exec 3<>/dev/tcp/{TwoHosts.Address}/9"]) { RedirectStandardError = true, Environment = { ["LC_ALL"] = "C" } })!;
+                $"exec 3<>/dev/tcp/{TwoHosts.Address}/9"])
+            { RedirectStandardError = true, Environment = { ["LC_ALL"] = "C" } })!;
             var said = process.StandardError.ReadToEnd();
             process.WaitForExit();
             return said;

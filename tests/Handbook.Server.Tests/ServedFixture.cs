@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using Handbook.Base.Progress;
 using Handbook.Models;
 using Handbook.Models.Files;
 using Handbook.Models.Generation;
@@ -8,7 +9,6 @@ using Handbook.Testing;
 using Handbook.Text.Tokenizers;
 using Handbook.Text.Tokenizers.Training;
 using Handbook.Torch;
-using Handbook.Base.Progress;
 
 namespace Handbook.Server.Tests;
 

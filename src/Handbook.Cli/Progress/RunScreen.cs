@@ -1,5 +1,5 @@
-using Handbook.Base;
 using System.Globalization;
+using Handbook.Base;
 using Handbook.Watching;
 
 namespace Handbook.Cli.Progress;

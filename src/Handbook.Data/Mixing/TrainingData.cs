@@ -218,7 +218,8 @@ public sealed class TrainingData : IDisposable
         remarks.Add(Decontamination.Line);
         return train.Length > 0 || order.Train.Length == 0 ? (train, test)
             : throw new InputException($"every row to train on holds a text of {check.Against}", "a test set that was trained on tests nothing",
-                "name other data, or remove the set from decontaminate.against") { Key = "decontaminate" };
+                "name other data, or remove the set from decontaminate.against")
+            { Key = "decontaminate" };
 
         RowRef[] Clean(RowRef[] rows) => [.. rows.Where(row => !found[row.Source].ContainsKey(row.Row))];
 

@@ -15,8 +15,14 @@ internal sealed class DeepseekV3 : Llama
     {
         // A missing key means DeepSeek V3's own value.
         var (turns, plain) = (config.SizeOr(64, "qk_rope_head_dim"), config.SizeOr(128, "qk_nope_head_dim"));
-        var described = Describe(config, new() { Sizes = new(7168, 18432, 61, 128, 129280), HeadSize = turns, MaxPositions = 4096,
-            BosId = 0, EosIds = [1] });
+        var described = Describe(config, new()
+        {
+            Sizes = new(7168, 18432, 61, 128, 129280),
+            HeadSize = turns,
+            MaxPositions = 4096,
+            BosId = 0,
+            EosIds = [1]
+        });
         var bias = config.Flag(false, "attention_bias");
         var scaling = described.RopeScaling;
         var mscale = scaling?.MScaleAllDimensions is { } all and not 0 && scaling.Factor > 1 ? 0.1 * all * Math.Log(scaling.Factor) + 1 : 1;

@@ -12,8 +12,15 @@ internal sealed class Olmoe : Llama
 
     // A missing key means OLMoE-1B-7B's own value.
     public override DecoderConfig Describe(ConfigReader config) =>
-        Describe(config, new() { Sizes = new(2048, 2048, 16, 16, 50304), MaxPositions = 4096, NormEpsilon = 1e-5, BosId = null,
-            EosIds = [50279], PadId = 1 }) with
+        Describe(config, new()
+        {
+            Sizes = new(2048, 2048, 16, 16, 50304),
+            MaxPositions = 4096,
+            NormEpsilon = 1e-5,
+            BosId = null,
+            EosIds = [50279],
+            PadId = 1
+        }) with
         {
             QueryKeyNorm = QueryKeyNorm.WholeProjection,
             QueryKeyValueBias = config.Flag(false, "attention_bias"),

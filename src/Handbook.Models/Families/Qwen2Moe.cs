@@ -13,8 +13,14 @@ internal sealed class Qwen2Moe : Qwen2
     public override DecoderConfig Describe(ConfigReader config)
     {
         // A missing key means Qwen1.5-MoE-A2.7B's own value.
-        var described = Describe(config, new() { Sizes = new(2048, 5632, 24, 16, 151936), KeyValueHeads = 16, MaxPositions = 32768,
-            BosId = null, EosIds = [] });
+        var described = Describe(config, new()
+        {
+            Sizes = new(2048, 5632, 24, 16, 151936),
+            KeyValueHeads = 16,
+            MaxPositions = 32768,
+            BosId = null,
+            EosIds = []
+        });
         var window = config.Flag(false, "use_sliding_window")
             ? config.SizeOr(config.States("sliding_window") ? 0 : 4096, "sliding_window") : 0;
         var windowed = config.Integer("max_window_layers") ?? 28;

@@ -12,8 +12,14 @@ internal sealed class Qwen3Moe : Qwen3
     public override DecoderConfig Describe(ConfigReader config)
     {
         // A missing key means Qwen3-MoE-15B-A2B's own value.
-        var described = Describe(config, new() { Sizes = new(2048, 6144, 24, 32, 151936), KeyValueHeads = 4, MaxPositions = 32768,
-            BosId = null, EosIds = [] });
+        var described = Describe(config, new()
+        {
+            Sizes = new(2048, 6144, 24, 32, 151936),
+            KeyValueHeads = 4,
+            MaxPositions = 32768,
+            BosId = null,
+            EosIds = []
+        });
         // where it has a window, all layers have it
         var window = config.Flag(false, "use_sliding_window")
             ? config.SizeOr(config.States("sliding_window") ? 0 : 4096, "sliding_window") : 0;

@@ -38,8 +38,12 @@ internal static class GgufImport
             return data;
         }, type));
         var decoder = config.Decoder;
-        SavedModel.WriteFiles(output, config.With(type), new GenerationDefaults { BosId = decoder.BosId, EosIds = decoder.EosIds,
-            PadId = decoder.PadId }, tokenizer);
+        SavedModel.WriteFiles(output, config.With(type), new GenerationDefaults
+        {
+            BosId = decoder.BosId,
+            EosIds = decoder.EosIds,
+            PadId = decoder.PadId
+        }, tokenizer);
         return config.Family.ModelType;
     }
 

@@ -35,10 +35,26 @@ internal static class PreTokenizerNames
     /// <summary>Other names that llama.cpp has for the same steps, of files that it wrote.</summary>
     private static readonly Dictionary<string, string> _same = new()
     {
-        ["mpt"] = "gpt-2", ["olmo"] = "gpt-2", ["jais"] = "gpt-2", ["phi-2"] = "gpt-2", ["gpt2"] = "gpt-2", ["exaone4"] = "gpt-2",
-        ["trillion"] = "gpt-2", ["starcoder"] = "smollm", ["refact"] = "smollm", ["command-r"] = "smollm", ["codeshell"] = "smollm",
-        ["exaone"] = "smollm", ["minerva-7b"] = "smollm", ["llama3"] = "llama-bpe", ["llama-v3"] = "llama-bpe", ["falcon3"] = "llama-bpe",
-        ["smaug-bpe"] = "dbrx", ["stablelm2"] = "qwen2", ["deepseek-r1-qwen"] = "qwen2", ["megrez"] = "qwen2",
+        ["mpt"] = "gpt-2",
+        ["olmo"] = "gpt-2",
+        ["jais"] = "gpt-2",
+        ["phi-2"] = "gpt-2",
+        ["gpt2"] = "gpt-2",
+        ["exaone4"] = "gpt-2",
+        ["trillion"] = "gpt-2",
+        ["starcoder"] = "smollm",
+        ["refact"] = "smollm",
+        ["command-r"] = "smollm",
+        ["codeshell"] = "smollm",
+        ["exaone"] = "smollm",
+        ["minerva-7b"] = "smollm",
+        ["llama3"] = "llama-bpe",
+        ["llama-v3"] = "llama-bpe",
+        ["falcon3"] = "llama-bpe",
+        ["smaug-bpe"] = "dbrx",
+        ["stablelm2"] = "qwen2",
+        ["deepseek-r1-qwen"] = "qwen2",
+        ["megrez"] = "qwen2",
     };
 
     /// <summary>The names that are read back.</summary>

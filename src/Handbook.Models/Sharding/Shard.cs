@@ -29,7 +29,8 @@ internal readonly record struct Shard(ShardingStage Stage, int Rank, int Count)
     /// <param name="stage">What is asked for.</param>
     /// <param name="isOrdered">See <see cref="IsOrdered"/>.</param>
     public static Shard Of(ShardingStage stage, int rank, int count, bool isOrdered) => (count == 1 ? Alone
-        : new(isOrdered && stage < ShardingStage.Gradients ? ShardingStage.Gradients : stage, rank, count)) with { IsOrdered = isOrdered };
+        : new(isOrdered && stage < ShardingStage.Gradients ? ShardingStage.Gradients : stage, rank, count)) with
+    { IsOrdered = isOrdered };
 
     /// <summary>Whether gradients are added up one pass after the other, in the order of the passes of all processes, so that their sums have
     /// the same bits for any number of processes. Whoever adds them up owns them: with several, gradients are shared out.</summary>

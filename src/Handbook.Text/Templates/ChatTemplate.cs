@@ -233,7 +233,8 @@ public sealed partial class ChatTemplate
         catch (JinjaException error)
         {
             throw new TemplateException(error.Kind, error.Message, Name, SourcePosition.Find(_normalised, render.At),
-                Fix(error.Message), error) { MissingKey = error.MissingKey };
+                Fix(error.Message), error)
+            { MissingKey = error.MissingKey };
         }
         finally
         {

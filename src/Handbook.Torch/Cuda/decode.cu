@@ -80,7 +80,8 @@ extern "C" __global__ void __launch_bounds__(128, 8)
     const int begin = first > seen ? first : seen, end = first + TILE - 1 < place ? first + TILE - 1 : place;
     for (int at = begin; at <= end; ++at) {
       const i64* block = seek(values, at);
-      const T* value = keys_of(block, layer, key_head, key_heads, size, value_size) + block[1] * size + (i64)(at - values.start) * value_size;
+      const T* value =
+          keys_of(block, layer, key_head, key_heads, size, value_size) + block[1] * size + (i64)(at - values.start) * value_size;
 #pragma unroll
       for (int c = 0; c < COLUMNS; ++c) {
         const int e = threadIdx.x + TILE * c;

@@ -112,7 +112,8 @@ extern "C" __global__ void router_forward(const float* logits, const float* corr
   for (int e = lane_index(); e < experts && shares; e += 32) shares[token * experts + e] = v[e] / all;
 }
 
-/// What visits each expert, and its shares, over 64 tokens: block (x, y) is the x-th such piece, an expert a thread. parts: [., 2, experts].
+/// What visits each expert, and its shares, over 64 tokens: block (x, y) is the x-th such piece, an expert a thread.
+/// parts: [., 2, experts].
 extern "C" __global__ void router_tally(const int* chosen, const double* shares, const float* counts, double* parts, i64 tokens,
                                         int experts, int per_token) {
   const int expert = blockIdx.y * blockDim.x + threadIdx.x;
@@ -131,8 +132,8 @@ extern "C" __global__ void router_tally(const int* chosen, const double* shares,
 /// The gradient of the logits, one block a token. Through normalised weights of a softmax it goes to the logits at once, however small v
 /// are. Shared: v, derivatives by v, and by logits.
 extern "C" __global__ void router_backward(const float* logits, const int* chosen, const float* slopes, const double* spread,
-                                           const float* counts, float* gradient, int experts, int per_token, int normalizes,
-                                           int is_sigmoid, double scale) {
+                                           const float* counts, float* gradient, int experts, int per_token, int normalizes, int is_sigmoid,
+                                           double scale) {
   const i64 token = blockIdx.x;
   const int* own = chosen + token * per_token;
   const float* slope = slopes + token * per_token;

@@ -1,6 +1,6 @@
-using Handbook.Base;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using Handbook.Base;
 
 namespace Handbook.Torch.Kernels;
 

@@ -36,7 +36,7 @@ internal static class AdapterPlan
             $"base_model_revision is {wanted}, but {keys.ModelNameOrPath} is an adapter of {name} at {said ?? HubCache.Main}",
             why: "an adapter fits the weights that it was trained on, and its own config says which these are",
             fix: $"remove the key; or, if it was trained at {wanted}, write \"revision\": \"{wanted}\" into {file}")
-            { Key = "base_model_revision" };
+        { Key = "base_model_revision" };
     }
 
     /// <summary>A model with rows for the tokens that a recipe adds.</summary>

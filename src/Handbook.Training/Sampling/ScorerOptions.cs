@@ -1,7 +1,7 @@
 using System.Text.RegularExpressions;
 using Handbook.Base;
-using Handbook.Training.Sampling.Endpoints;
 using Handbook.Training.Methods;
+using Handbook.Training.Sampling.Endpoints;
 
 namespace Handbook.Training.Sampling;
 

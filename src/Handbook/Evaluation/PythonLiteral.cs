@@ -58,7 +58,7 @@ internal sealed class PythonLiteral
     private JsonArray Items(char end, int depth)
     {
         var items = new JsonArray();
-        for (_at++; ; )
+        for (_at++; ;)
         {
             Blanks();
             if (_at < _text.Length && _text[_at] == end)

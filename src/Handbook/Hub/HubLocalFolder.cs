@@ -18,8 +18,11 @@ internal sealed class HubLocalFolder(string folder)
     {
         HubFile[] absent = [.. files.Where(file => !Has(file))];
         using var count = TransferCount.Begin(observer, $"downloading {repository}", absent.Sum(file => file.Size));
-        await Parallel.ForEachAsync(absent, new ParallelOptions { MaxDegreeOfParallelism = client.Settings.Parallel, CancellationToken =
-            cancel },
+        await Parallel.ForEachAsync(absent, new ParallelOptions
+        {
+            MaxDegreeOfParallelism = client.Settings.Parallel,
+            CancellationToken = cancel
+        },
             async (file, stop) =>
             {
                 var target = Path.Combine(_folder, file.Path);

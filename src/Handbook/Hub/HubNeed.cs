@@ -41,7 +41,8 @@ internal abstract record HubNeed(string Title, string Name)
             needs.AddRange(MixturePart.Of(mixture, recipe.Training.Evaluates() && !recipe.Definition.IsPipeline, recipe.Folder)
                 .Where(part => IsElsewhere(part.Spec, recipe.Folder)).GroupBy(part => part.Spec.Id)
                 .Select(set => new DatasetNeed(set.Key, [.. set.Select(part => part.Spec)],
-                    DatasetPath.Places(set.First().Spec, recipe.Folder)) { Key = RecipePaths.KeyOf(recipe, set.First().Spec) }));
+                    DatasetPath.Places(set.First().Spec, recipe.Folder))
+                { Key = RecipePaths.KeyOf(recipe, set.First().Spec) }));
         needs.AddRange(References(recipe.Data.Decontaminate, recipe.Folder));
         return needs;
     }

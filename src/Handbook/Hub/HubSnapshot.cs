@@ -85,8 +85,11 @@ internal sealed class HubSnapshot(HubClient client, HubRepository repository, st
                     "Signature: 8a477f597d28d172789f06886806bc55\n# What is here was downloaded, and can be downloaded again.\n",
                     durable: false);
             using var count = TransferCount.Begin(observer, $"downloading {Repository}", absent.Sum(file => file.Size));
-            await Parallel.ForEachAsync(absent, new ParallelOptions { MaxDegreeOfParallelism = client.Settings.Parallel,
-                CancellationToken = cancel },
+            await Parallel.ForEachAsync(absent, new ParallelOptions
+            {
+                MaxDegreeOfParallelism = client.Settings.Parallel,
+                CancellationToken = cancel
+            },
                 async (file, stop) => await Fetch(file, count, stop).ConfigureAwait(false)).ConfigureAwait(false);
         }
         Remember();

@@ -58,8 +58,13 @@ internal sealed class CommitLines(JsonObject header, IReadOnlyList<UploadItem> f
         await Write("header", header.DeepClone()).ConfigureAwait(false);
         foreach (var item in files)
             await (item.IsLarge
-                ? Write("lfsFile", new JsonObject { ["path"] = item.Path, ["algo"] = "sha256", ["oid"] = item.Hash,
-                    ["size"] = item.File.Size })
+                ? Write("lfsFile", new JsonObject
+                {
+                    ["path"] = item.Path,
+                    ["algo"] = "sha256",
+                    ["oid"] = item.Hash,
+                    ["size"] = item.File.Size
+                })
                 : Write("file", new JsonObject { ["path"] = item.Path, ["encoding"] = "base64", ["content"] = item.File.Base64() }))
                 .ConfigureAwait(false);
         foreach (var path in deleted)

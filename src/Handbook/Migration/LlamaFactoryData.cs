@@ -129,8 +129,11 @@ internal static class LlamaFactoryData
         var path = Place(draft, folder);
         try
         {
-            return File.Exists(path) ? JsonDocument.Parse(File.ReadAllText(path), new() { AllowTrailingCommas = true,
-                CommentHandling = JsonCommentHandling.Skip })
+            return File.Exists(path) ? JsonDocument.Parse(File.ReadAllText(path), new()
+            {
+                AllowTrailingCommas = true,
+                CommentHandling = JsonCommentHandling.Skip
+            })
                 : null;
         }
         catch (JsonException problem)

@@ -91,8 +91,11 @@ internal static class RecipeSchema
             _ when type == typeof(StepInterval) => new JsonObject { ["type"] = new JsonArray("number", "null"), ["minimum"] = 0 },
             // `true`, 5 and their like are texts where a text is asked
             _ when type == typeof(string) => Typed("string", "number", "boolean", "null"),
-            { IsEnum: true } => new JsonObject { ["enum"] = Names(RecipeNames.Spellings(type).Select(spelling => spelling.Name),
-                orNull: true) },
+            { IsEnum: true } => new JsonObject
+            {
+                ["enum"] = Names(RecipeNames.Spellings(type).Select(spelling => spelling.Name),
+                orNull: true)
+            },
             _ when type == typeof(IReadOnlyList<string>) => new JsonObject
             {
                 ["type"] = new JsonArray("array", "string", "null"),

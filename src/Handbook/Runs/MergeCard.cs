@@ -1,5 +1,5 @@
-using Handbook.Base;
 using System.Text;
+using Handbook.Base;
 using Handbook.Models.Adapters;
 using Handbook.Torch;
 using Handbook.Training;

@@ -1,12 +1,12 @@
 using System.Text.RegularExpressions;
 using Handbook.Base;
+using Handbook.Base.Progress;
 using Handbook.Models;
 using Handbook.Models.Adapters;
 using Handbook.Models.Serving;
 using Handbook.Text.Tokenizers;
 using Handbook.Torch;
 using Handbook.Training.Plans;
-using Handbook.Base.Progress;
 using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Serving;

@@ -89,8 +89,10 @@ public sealed class HubCommandsTests : IDisposable
     public void The_newest_commit_is_downloaded_where_an_older_one_is_in_the_cache()
     {
         _at.Succeed("download", "org/model");
-        var commit = _at.Hub.Repositories["models/org/model"].Change("main", new Dictionary<string, byte[]> { ["new.txt"] =
-            "x"u8.ToArray() }, [], "second");
+        var commit = _at.Hub.Repositories["models/org/model"].Change("main", new Dictionary<string, byte[]>
+        {
+            ["new.txt"] = "x"u8.ToArray()
+        }, [], "second");
         Assert.EndsWith($"/{commit}\n", _at.Succeed("download", "org/model").Output);
         var lines = _at.Succeed("cache").Output.Split('\n');
         Assert.Matches(@"^repository  type   +size  last used +revisions$", lines[0]);

@@ -87,5 +87,6 @@ internal static class RunMistakes
         run.Add("lr_scheduler_type: constant");
         run.Succeed("sft", "r.yaml", "--max_steps=2");
         change(run);
-    }, mend) { Runs = [] };
+    }, mend)
+    { Runs = [] };
 }

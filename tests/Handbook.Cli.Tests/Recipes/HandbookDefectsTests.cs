@@ -4,9 +4,9 @@ using System.Text.RegularExpressions;
 using Handbook.Data.Mixing;
 using Handbook.Recipes;
 using Handbook.Testing;
-using Handbook.Training.Plans;
 using Handbook.Training.Methods;
 using Handbook.Training.Methods.Preferences;
+using Handbook.Training.Plans;
 
 namespace Handbook.Cli.Tests.Recipes;
 
@@ -196,11 +196,11 @@ public sealed partial class HandbookDefectsTests : IDisposable
 
     private void Pairs(string name, int from = 0) => _handbook.Write(name, string.Concat(Enumerable.Range(from,
         8).Select(i => JsonSerializer.Serialize(new
-    {
-        prompt = "the sun",
-        chosen = new[] { new { role = "user", content = "the sun" }, new { role = "assistant", content = $"one two {i}" } },
-        rejected = new[] { new { role = "user", content = "the sun" }, new { role = "assistant", content = $"and the moon {i}" } },
-    }) + "\n")));
+        {
+            prompt = "the sun",
+            chosen = new[] { new { role = "user", content = "the sun" }, new { role = "assistant", content = $"one two {i}" } },
+            rejected = new[] { new { role = "user", content = "the sun" }, new { role = "assistant", content = $"and the moon {i}" } },
+        }) + "\n")));
 
     [GeneratedRegex(@"^Defects?_(?:(\d+)_(?:and_)?)+")]
     private static partial Regex Number();

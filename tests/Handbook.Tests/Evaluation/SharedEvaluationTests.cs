@@ -2,9 +2,9 @@ using System.Text.Json;
 using Handbook.Evaluation;
 using Handbook.Models;
 using Handbook.Testing;
-using Handbook.Training.Tests.Contract;
 using Handbook.Training.Distributed;
 using Handbook.Training.Progress;
+using Handbook.Training.Tests.Contract;
 
 namespace Handbook.Tests.Evaluation;
 

@@ -269,8 +269,10 @@ public sealed class HubDownloadTests : IDisposable
         Assert.Contains($"accept them at {_case.Hub.Address}/org/gated, then `handbook login`", gated.Fix);
         gated = await Assert.ThrowsAsync<HubException>(() => Fetch("org/gated", _case.Writing));
         Assert.Contains("which `handbook whoami` names", gated.Fix);
-        var unknown = await Assert.ThrowsAsync<HubException>(() => Fetch(settings: _case.Settings with { Token =
-            HubToken.Of(StandInHub.WrongToken, "HF_TOKEN") }));
+        var unknown = await Assert.ThrowsAsync<HubException>(() => Fetch(settings: _case.Settings with
+        {
+            Token = HubToken.Of(StandInHub.WrongToken, "HF_TOKEN")
+        }));
         Assert.Equal(HubProblem.Unauthorized, unknown.Problem);
         Assert.StartsWith("127.0.0.1 does not know the token of HF_TOKEN", unknown.What);
         Assert.DoesNotContain(StandInHub.WrongToken, unknown.ToString());

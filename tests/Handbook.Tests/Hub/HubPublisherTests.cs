@@ -83,7 +83,7 @@ public sealed class HubPublisherTests : IDisposable
         _gate.Set();
         publisher.End(TestContext.Current.CancellationToken);
         Assert.Equal([.. Enumerable.Range(1, 4).Select(step => $"Training in progress, step {step}")], Summaries);
-            // the folder itself is empty
+        // the folder itself is empty
         Assert.Contains($"published at {_case.Hub.Address}/tester/out", _heard.Lines);
     }
 

@@ -1,16 +1,16 @@
 using System.Globalization;
-using System.Text.Json;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
+using System.Text.Json;
 using Handbook.Models.Adapters;
 using Handbook.Models.Files;
 using Handbook.Recipes;
 using Handbook.Runs;
 using Handbook.Testing;
 using Handbook.Torch;
-using Handbook.Training.Optimizers;
 using Handbook.Training.Methods;
 using Handbook.Training.Metrics;
+using Handbook.Training.Optimizers;
 using Handbook.Training.Progress;
 using Handbook.Training.Tests.Contract;
 

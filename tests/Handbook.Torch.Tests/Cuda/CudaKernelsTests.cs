@@ -48,11 +48,35 @@ public sealed class CudaKernelsTests
             Tensor New(params long[] shape) => Tensor.Zeros(DType.Float32, shape);
             Tensor sum = New(5, 24), rstd = New(5), dsum = New(5, 24), dw = New(24), db = New(24), y = Tensor.Zeros(type, 5, 24);
             var mean = layer ? New(5) : null;
-            kernels.NormForward(new() { Residual = residual, Delta = delta, Weight = weight, Bias = layer ? weight : null, Epsilon = 1e-5,
-                Offset = 0, Turns = 1, Sum = sum, Output = y, InverseDeviation = rstd, Mean = mean });
-            kernels.NormBackward(new() { OutputGradient = dy, ResidualGradient = incoming, Sum = sum, Weight = weight, Offset = 0, Turns = 1,
-                InverseDeviation = rstd, Mean = mean, SumGradient = dsum, DeltaGradient = null, WeightGradient = dw,
-                BiasGradient = layer ? db : null });
+            kernels.NormForward(new()
+            {
+                Residual = residual,
+                Delta = delta,
+                Weight = weight,
+                Bias = layer ? weight : null,
+                Epsilon = 1e-5,
+                Offset = 0,
+                Turns = 1,
+                Sum = sum,
+                Output = y,
+                InverseDeviation = rstd,
+                Mean = mean
+            });
+            kernels.NormBackward(new()
+            {
+                OutputGradient = dy,
+                ResidualGradient = incoming,
+                Sum = sum,
+                Weight = weight,
+                Offset = 0,
+                Turns = 1,
+                InverseDeviation = rstd,
+                Mean = mean,
+                SumGradient = dsum,
+                DeltaGradient = null,
+                WeightGradient = dw,
+                BiasGradient = layer ? db : null
+            });
             return [sum, y, rstd, dsum, dw, db];
         });
     }

@@ -329,8 +329,14 @@ internal sealed unsafe class StandInDriver : IDisposable
     [UnmanagedCallersOnly]
     private static int ErrorName(int status, byte** text)
     {
-        *text = Now.Text(status switch { 2 => "CUDA_ERROR_OUT_OF_MEMORY", 500 => "CUDA_ERROR_NOT_FOUND", 700 => "CUDA_ERROR_ILLEGAL_ADDRESS",
-            100 => "CUDA_ERROR_NO_DEVICE", _ => "CUDA_ERROR_INVALID_VALUE" });
+        *text = Now.Text(status switch
+        {
+            2 => "CUDA_ERROR_OUT_OF_MEMORY",
+            500 => "CUDA_ERROR_NOT_FOUND",
+            700 => "CUDA_ERROR_ILLEGAL_ADDRESS",
+            100 => "CUDA_ERROR_NO_DEVICE",
+            _ => "CUDA_ERROR_INVALID_VALUE"
+        });
         return status == 9999 ? 1 : 0;
     }
 

@@ -1,5 +1,5 @@
-using Handbook.Base;
 using System.Text.Json;
+using Handbook.Base;
 using Handbook.Testing;
 using Handbook.Torch.Kernels;
 

@@ -278,8 +278,12 @@ public sealed class AdapterFamiliesTests
                     RankPattern = new Dictionary<string, double> { [Parameters(kind)[0]] = 3 },
                 },
                 "one-parameter" => all with { Targets = ModuleNames.Of([]), TargetParameters = Parameters(kind), UseRslora = true },
-                "parameters-and-biases" => all with { Targets = ModuleNames.Of([]), TargetParameters = Parameters(kind),
-                    Bias = AdapterBias.All },
+                "parameters-and-biases" => all with
+                {
+                    Targets = ModuleNames.Of([]),
+                    TargetParameters = Parameters(kind),
+                    Bias = AdapterBias.All
+                },
                 "parameters-and-layers" => all with { Targets = ModuleNames.Of((string[])["o_proj"]), TargetParameters = Parameters(kind) },
                 "tokens" => all with { TrainedTokens = new Dictionary<string, ValueList<int>> { ["embed_tokens"] = [5, 1] } },
                 _ => all,

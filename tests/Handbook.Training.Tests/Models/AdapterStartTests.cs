@@ -109,9 +109,16 @@ public sealed class AdapterStartTests : IDisposable
     {
         var config = PublishedConfig.Load(_files.Path);
         using var weights = ModelWeights.Open(_files.Path, config, fused: true);
-        var layout = AdapterLayout.Of("default", new() { Rank = Rank, Alpha = 3, Init = init, UseDora = dora,
-            Targets = ModuleNames.Of(ModuleNames.AllLinearWord) }, weights.Family, weights.Config, weights.Parameters, new NewAdapter(1), "here",
-            trained: true) with { IsBFloat16 = narrow };
+        var layout = AdapterLayout.Of("default", new()
+        {
+            Rank = Rank,
+            Alpha = 3,
+            Init = init,
+            UseDora = dora,
+            Targets = ModuleNames.Of(ModuleNames.AllLinearWord)
+        }, weights.Family, weights.Config, weights.Parameters, new NewAdapter(1), "here",
+            trained: true) with
+        { IsBFloat16 = narrow };
         return Decoder.Load(weights, ParameterPlan.Frozen(weights, narrow ? DType.Float32 : DType.Float64,
             codes ? new(new(QuantisedKind.Nf4), DType.Float32) : null).With([layout]));
     }

@@ -105,10 +105,20 @@ public sealed class ExpertParameterTests
     [Theory, InlineData("gpt_oss"), InlineData("granitemoe"), InlineData("mixtral")]
     public void Runs_go_on_with_the_same_bits_and_two_processes_that_share_out_everything_train_as_one(string name)
     {
-        var adapter = (name == "granitemoe" ? Granite : Both) with { Init = AdapterInit.Default,
-            Targets = ModuleNames.Of((string[])["o_proj"]) };
-        var options = new TrainingOptions { OutputDir = "", LearningRate = 0.02, PerDeviceTrainBatchSize = 4, MaxSteps = 3,
-            SaveSteps = new(1), ZeroStage = 3 };
+        var adapter = (name == "granitemoe" ? Granite : Both) with
+        {
+            Init = AdapterInit.Default,
+            Targets = ModuleNames.Of((string[])["o_proj"])
+        };
+        var options = new TrainingOptions
+        {
+            OutputDir = "",
+            LearningRate = 0.02,
+            PerDeviceTrainBatchSize = 4,
+            MaxSteps = 3,
+            SaveSteps = new(1),
+            ZeroStage = 3
+        };
         using TemporaryFolder alone = new(), resumed = new(), shared = new();
         var expected = LoopRun.Run(alone.Path, options, own: adapter, dtype: DType.Float64, network: name);
         var middle = CheckpointFolder.Open(Path.Combine(alone.Path, "checkpoint-2"));

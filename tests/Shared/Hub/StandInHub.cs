@@ -188,11 +188,11 @@ internal sealed class StandInHub : IDisposable
             case ["api", "whoami-v2"]:
                 return request.Authorization is null ? Refuse(context, 401, null, "Invalid username or password.") : Json(context,
                     new JsonObject
-                {
-                    ["name"] = "tester",
-                    ["orgs"] = new JsonArray(new JsonObject { ["name"] = "org" }),
-                    ["auth"] = new JsonObject { ["accessToken"] = new JsonObject { ["displayName"] = "laptop", ["role"] = Role } },
-                });
+                    {
+                        ["name"] = "tester",
+                        ["orgs"] = new JsonArray(new JsonObject { ["name"] = "org" }),
+                        ["auth"] = new JsonObject { ["accessToken"] = new JsonObject { ["displayName"] = "laptop", ["role"] = Role } },
+                    });
             case ["api", "repos", "create"]:
                 return Create(context, request);
             case ["api", "complete", var oid]:
@@ -266,8 +266,12 @@ internal sealed class StandInHub : IDisposable
                 ["oid"] = StandInRepository.GitHash(bytes),
             };
             if (StandInRepository.IsLarge(path, bytes.Length))
-                entry["lfs"] = new JsonObject { ["oid"] = StandInRepository.LargeHash(bytes), ["size"] = bytes.Length, ["pointerSize"] =
-                    130 };
+                entry["lfs"] = new JsonObject
+                {
+                    ["oid"] = StandInRepository.LargeHash(bytes),
+                    ["size"] = bytes.Length,
+                    ["pointerSize"] = 130
+                };
             page.Add(entry);
         }
         if (from + PageSize < files.Count)

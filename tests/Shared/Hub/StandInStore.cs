@@ -62,8 +62,14 @@ internal sealed class StandInStore(StandInHub hub)
                             $"{hub.Store}/put/{oid}/{part}?signature=secret-of-the-address";
                     (upload["href"], upload["header"]) = ($"{hub.Address}/api/complete/{oid}", header);
                 }
-                answer["actions"] = new JsonObject { ["upload"] = upload, ["verify"] = new JsonObject { ["href"] =
-                    $"{hub.Address}/api/verify/{oid}" } };
+                answer["actions"] = new JsonObject
+                {
+                    ["upload"] = upload,
+                    ["verify"] = new JsonObject
+                    {
+                        ["href"] = $"{hub.Address}/api/verify/{oid}"
+                    }
+                };
             }
             objects.Add(answer);
         }

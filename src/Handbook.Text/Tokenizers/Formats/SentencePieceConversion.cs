@@ -48,14 +48,14 @@ internal static class SentencePieceConversion
     /// <returns>A tokenizer.json.</returns>
     public static byte[] OfPieces(IReadOnlyList<VocabularyPiece> pieces, int unknown, bool prefix, IReadOnlyList<AddedToken> added,
         JsonObject? around, string name) => new TokenizerJson
-    {
-        AddedTokens = added,
-        Normalizer = TokenizerJson.Sequence("normalizers",
+        {
+            AddedTokens = added,
+            Normalizer = TokenizerJson.Sequence("normalizers",
             [.. prefix ? [Prepend()] : Array.Empty<JsonObject>(), TokenizerJson.Replace(" ", Space)]),
-        PostProcessor = around,
-        Decoder = Bytes(prefix),
-        Model = Model(SentencePieceFile.OfMerges(pieces, unknown), [.. pieces], name, unknown, byteFallback: true),
-    }.Write();
+            PostProcessor = around,
+            Decoder = Bytes(prefix),
+            Model = Model(SentencePieceFile.OfMerges(pieces, unknown), [.. pieces], name, unknown, byteFallback: true),
+        }.Write();
 
     private static ConvertedTokenizer Llama(SentencePieceFile file, JsonObject config, string name)
     {

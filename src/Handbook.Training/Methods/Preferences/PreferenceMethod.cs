@@ -137,7 +137,7 @@ internal sealed class PreferenceMethod(string name, IPreferenceObjective objecti
     {
         ReferenceReading.Level(places, statistics, number => group[number]);
         var isReference = objective.NeedsReference && beginsAsReference && pass.IsUntrained
-            && pass.OptionsFor(bin.Batch)is { EmbeddingNoise: null, DropsInputs: false };
+            && pass.OptionsFor(bin.Batch) is { EmbeddingNoise: null, DropsInputs: false };
         var live = objective.NeedsReference && !isReference && reference is not null ? reference.Scores(bin, objective, group) : null;
         var result = new List<ScoredRow>();
         foreach (var (number, spans) in places.Rows)

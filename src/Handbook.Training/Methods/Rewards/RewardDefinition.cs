@@ -4,8 +4,8 @@ using Handbook.Data.Formats;
 using Handbook.Data.Tokenizing;
 using Handbook.Models;
 using Handbook.Training.Methods.Preferences;
-using Handbook.Training.Plans;
 using Handbook.Training.Methods.Sft;
+using Handbook.Training.Plans;
 
 namespace Handbook.Training.Methods.Rewards;
 

@@ -1,7 +1,7 @@
 using Handbook.Base;
 using Handbook.Evaluation.Judging;
-using Handbook.Testing;
 using Handbook.Models.Generation;
+using Handbook.Testing;
 using Handbook.Training.Progress;
 using Handbook.Training.Sampling;
 using Handbook.Training.Sampling.Endpoints;
@@ -110,7 +110,9 @@ public sealed class AlpacaTests
         {
             Output = asked.Instruction switch
             {
-                "say 1" or "say 2" => "good", "say 3" => "silent", _ => asked.Output
+                "say 1" or "say 2" => "good",
+                "say 3" => "silent",
+                _ => asked.Output
             },
             Generator = "mine",
         }));
@@ -149,7 +151,9 @@ public sealed class AlpacaTests
     {
         Assert.Equal(1.98256, WeightedPairJudge.Preference(new Dictionary<string, double>
         {
-            ["M"] = -0.017597131, ["m"] = -4.048847, ["Both"] = -14.908222,
+            ["M"] = -0.017597131,
+            ["m"] = -4.048847,
+            ["Both"] = -14.908222,
         }), 1e-5);
         Assert.Equal(1, WeightedPairJudge.Preference(new Dictionary<string, double> { ["m"] = -3, ["The"] = -0.1 }));
         Assert.Equal(2, WeightedPairJudge.Preference(new Dictionary<string, double> { ["M"] = -3 }));
