@@ -1,6 +1,3 @@
-using System.Text;
-using Handbook.Base;
-using Handbook.Base.Files;
 using Handbook.Base.Progress;
 using Handbook.Data.Cache;
 using Handbook.Models;
@@ -10,8 +7,7 @@ namespace Handbook.Training.Plans;
 
 /// <summary>Keeps frozen weights on disk as products read them, where the model's own files have them otherwise (query, key and value apart,
 /// transposed, of another type), so that all processes of a host map one copy.</summary>
-/// <remarks>A file of the cache holds matrices by our names, and is named by the hashes of the model's files and by what it holds. It is
-/// there whole or not at all.</remarks>
+/// <remarks>The file holds matrices by our names.</remarks>
 internal static class AssembledCache
 {
     /// <summary>Makes what the plan maps and the files do not have; one process of a host at a time.</summary>
@@ -25,55 +21,33 @@ internal static class AssembledCache
             && !(weights.CanMap(rule.Spec.Name) && weights.DTypeOf(rule.Spec.Name) == rule.Type)).ToArray();
         if (rules.Length == 0)
             return plan;
-        var file = cache.AssembledOf(Key(folder, rules, cache));
-        try
+        var kept = new ModelCacheFile
         {
-            if (File.Exists(file))
-            {
-                weights.UseAssembled(file);
+            Name = "weights that processes of a host would share",
+            Otherwise = "each process has its own copy",
+            Content = "assembled 1"
+                + string.Concat(rules.Select(rule => $"\n{rule.Spec.Name} {rule.Type} {string.Join('x', rule.Spec.Shape)}")),
+            Place = cache.AssembledOf,
+            Write = write => Write(write, weights, rules, observer),
+            Map = weights.UseAssembled,
+        };
+        switch (kept.Use(folder, cache, observer, out var file))
+        {
+            case CacheUse.Made:
+                observer.Noted($"weights that processes of this host share: {file}");
                 return plan;
-            }
-        }
-        catch (InputException)
-        {
-            // A damaged file is only a lost saving: it is made again.
-        }
-        try
-        {
-            Write(file, weights, rules, observer);
-            weights.UseAssembled(file);
-            observer.Noted($"weights that processes of this host share: {file}");
-            return plan;
-        }
-        catch (Exception failure) when (failure is InputException || failure is IOException or UnauthorizedAccessException)
-        {
-            observer.Warned($"weights that processes of a host would share cannot be kept ({failure.Message}); each process has its own "
-                + "copy");
-            return plan.Stored(rule => rules.Contains(rule) ? ParameterStorage.Resident : rule.Storage);
+            case CacheUse.None:
+                return plan.Stored(rule => rules.Contains(rule) ? ParameterStorage.Resident : rule.Storage);
+            default:
+                return plan;
         }
     }
 
-    private static string Key(string folder, IEnumerable<ParameterRule> rules, CacheFolder cache) => CacheFolder.Hash(
-        Encoding.UTF8.GetBytes("assembled 1" + string.Concat(rules.Select(rule => $"\n{rule.Spec.Name} {rule.Type} {string.Join('x', rule.Spec.Shape)}"))
-        + string.Concat(ModelFolder.Files(folder).Select(file => $"\n{Path.GetFileName(file)} {cache.HashOf(file)}"))));
-
-    private static void Write(string file, ModelWeights weights, IReadOnlyList<ParameterRule> rules, IWorkObserver observer)
+    private static void Write(Action<IEnumerable<TensorToSave>> write, ModelWeights weights, ParameterRule[] rules, IWorkObserver observer)
     {
         using var count = observer.Began("writing weights that processes share", rules.Sum(rule => rule.Spec.Count), "weights");
-        var unfinished = WholeFile.Unfinished(file);
-        Directory.CreateDirectory(Path.GetDirectoryName(file)!);
-        try
-        {
-            using (var stream = Disk.Real.Create(unfinished))
-                SafetensorsWriter.Write(stream, rules.Select(Counted), new Dictionary<string, string> { ["format"] = "pt" });
-            weights.ForgetPages();
-            WholeFile.Publish(unfinished, file);
-        }
-        catch
-        {
-            WholeFile.Forget(unfinished);
-            throw;
-        }
+        write(rules.Select(Counted));
+        weights.ForgetPages();
 
         TensorToSave Counted(ParameterRule rule)
         {

@@ -1,6 +1,3 @@
-using System.Text;
-using Handbook.Base;
-using Handbook.Base.Files;
 using Handbook.Base.Progress;
 using Handbook.Data.Cache;
 using Handbook.Models;
@@ -12,10 +9,7 @@ using Decoder = Handbook.Models.Decoder;
 namespace Handbook.Training.Plans;
 
 /// <summary>Keeps the codes of quantised weights on disk, so that a second start maps them instead of making them.</summary>
-/// <remarks>
-/// A file of the cache has bitsandbytes' layout, holds the codes alone, and is named by the hashes of the model's files and the format. It
-/// is there whole or not at all.
-/// </remarks>
+/// <remarks>The file has bitsandbytes' layout, and holds the codes alone.</remarks>
 internal static class QuantisedCache
 {
     /// <summary>Loads a model of a name with its codes from the cache.</summary>
@@ -37,53 +31,25 @@ internal static class QuantisedCache
 
     private static void Use(string folder, ModelWeights weights, QuantisedFormat format, CacheFolder cache, IWorkObserver observer)
     {
-        var file = cache.QuantisedOf(Key(folder, format, cache));
-        try
+        var kept = new ModelCacheFile
         {
-            if (File.Exists(file))
-            {
-                weights.UseCodes(file);
-                observer.Noted($"quantised weights ({format}): {file}");
-                return;
-            }
-        }
-        catch (InputException)
-        {
-            // A damaged file is only a lost saving: it is made again.
-        }
-        try
-        {
-            Write(file, weights, format, observer);
-            weights.UseCodes(file);
-        }
-        catch (Exception failure) when (failure is InputException || failure is IOException or UnauthorizedAccessException)
-        {
-            observer.Warned($"quantised weights cannot be kept ({failure.Message}); they are made at every start");
-        }
+            Name = "quantised weights",
+            Otherwise = "they are made at every start",
+            Content = $"quantised 1 {format}",
+            Place = cache.QuantisedOf,
+            Write = write => Write(write, weights, format, observer),
+            Map = weights.UseCodes,
+        };
+        if (kept.Use(folder, cache, observer, out var file) == CacheUse.Found)
+            observer.Noted($"quantised weights ({format}): {file}");
     }
 
-    private static string Key(string folder, QuantisedFormat format, CacheFolder cache) =>
-        CacheFolder.Hash(Encoding.UTF8.GetBytes($"quantised 1 {format}"
-            + string.Concat(ModelFolder.Files(folder).Select(file => $"\n{Path.GetFileName(file)} {cache.HashOf(file)}"))));
-
-    private static void Write(string file, ModelWeights weights, QuantisedFormat format, IWorkObserver observer)
+    private static void Write(Action<IEnumerable<TensorToSave>> write, ModelWeights weights, QuantisedFormat format, IWorkObserver observer)
     {
         using var count = observer.Began($"quantising ({format})",
             weights.Parameters.Where(WeightQuantisation.Applies).Sum(spec => spec.Count), "weights");
         using var codes = QuantisedTensors.Of(weights, format, codesOnly: true, done => count.Advance(done));
         weights.ForgetPages();
-        var unfinished = WholeFile.Unfinished(file);
-        Directory.CreateDirectory(Path.GetDirectoryName(file)!);
-        try
-        {
-            using (var stream = Disk.Real.Create(unfinished))
-                SafetensorsWriter.Write(stream, codes.Tensors, new Dictionary<string, string> { ["format"] = "pt" });
-            WholeFile.Publish(unfinished, file);
-        }
-        catch
-        {
-            WholeFile.Forget(unfinished);
-            throw;
-        }
+        write(codes.Tensors);
     }
 }

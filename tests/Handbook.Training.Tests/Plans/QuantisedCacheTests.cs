@@ -1,4 +1,3 @@
-using Handbook.Base.Progress;
 using Handbook.Data.Cache;
 using Handbook.Models;
 using Handbook.Models.Files;
@@ -16,7 +15,7 @@ public sealed class QuantisedCacheTests : IDisposable
 {
     private readonly TemporaryFolder _folder = new();
     private readonly PublishedConfig _config = Some.Llama(("hidden_size", 48), ("intermediate_size", 80));
-    private readonly Heard _heard = new();
+    private readonly HeardWork _heard = new();
 
     public QuantisedCacheTests() => WeightFilesWriter.Save(_folder["model"], NewModel.Tensors(_config, 3, DType.BFloat16));
 
@@ -83,34 +82,4 @@ public sealed class QuantisedCacheTests : IDisposable
     }
 
     public void Dispose() => _folder.Dispose();
-
-    private sealed class Heard : IWorkObserver
-    {
-        public List<string> Warnings { get; } = [];
-
-        public long? Total { get; private set; }
-
-        public long? Done { get; private set; }
-
-        public int Begun { get; private set; }
-
-        public void Warned(string text) => Warnings.Add(text);
-
-        public IWorkCount Began(string what, long? total, string unit)
-        {
-            (Total, Done, Begun) = (total, 0, Begun + 1);
-            return new Count(this);
-        }
-
-        private sealed class Count(Heard heard) : IWorkCount
-        {
-            public void Advance(long count) => heard.Done += count;
-
-            public void Report(long done) => heard.Done = done;
-
-            public void Dispose()
-            {
-            }
-        }
-    }
 }
