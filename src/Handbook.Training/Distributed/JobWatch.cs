@@ -37,9 +37,7 @@ internal sealed record JobWatchOptions
 /// Every rank leaves a sign of life in the store at each beat, and looks for its neighbour's and for the key that says who failed; the cost
 /// per beat does not grow with the job. Whoever finds a rank silent, or fails itself, sets that key, once. A store that does not answer
 /// is the silence of the one who serves it. Time is counted in own beats, so a process that was held up itself accuses nobody.
-/// A rank that lives may hang all the same. Signs say what it does (<see cref="LifeSign"/>): who waits looks whether its neighbour waits
-/// too, or gets on; around a ring of ranks some waiting one has a neighbour that does neither. Where all wait, for different things, none can
-/// come.
+/// A rank that lives may hang all the same: <see cref="Standstill"/> tells.
 /// </remarks>
 internal sealed class JobWatch : IDisposable
 {
@@ -58,16 +56,16 @@ internal sealed class JobWatch : IDisposable
     private readonly List<ProcessGroup> _groups = [];
     private readonly string[] _signs;
     private readonly int[] _missed;
+    private readonly int _neighbour;
+    private readonly Standstill _standstill;
     private RankFailedException? _failure;
     private RankFailedException? _accusation;
     private volatile bool _closing;
     private volatile bool _suspects;
-    private volatile string _suspicion = "";
+    private volatile bool _timedOut;
     private int _progress;
     private long _beats;
     private volatile WorkerPlace _place = WorkerPlace.Start;
-    private (LifeSign? Own, LifeSign? Its) _stood;
-    private int _standing;
 
     /// <param name="store">A connection of its own, with the job's prefix; freed with this.</param>
     /// <param name="rank">Which one this is.</param>
@@ -78,6 +76,8 @@ internal sealed class JobWatch : IDisposable
         (_store, _rank, _hosts, _options) = (store, rank, hosts, options ?? new());
         (_holder, _holderHost) = launcher is null ? (0, hosts[0]) : (-1, launcher);
         (_signs, _missed) = (new string[hosts.Count], new int[hosts.Count]);
+        _neighbour = (rank + hosts.Count - 1) % hosts.Count;
+        _standstill = new(hosts, _neighbour, _options, Everyone);
         _watcher = new Thread(Watch) { IsBackground = true, Name = "job watch" };
         _clock = new Thread(Clock) { IsBackground = true, Name = "job watch clock" };
         _watcher.Start();
@@ -121,8 +121,7 @@ internal sealed class JobWatch : IDisposable
     {
         if (Failure is { } known)
             return known;
-        _suspicion = failure is TimeoutException ? "it did not come to where the others wait" : "its connection closed, and it gives no sign "
-            + "of life: it was killed, or crashed";
+        _timedOut = failure is TimeoutException;
         _suspects = true;
         _wake.Set();
         _known.Wait(_options.SuspectedSilence + 8 * _options.Beat);
@@ -149,9 +148,9 @@ internal sealed class JobWatch : IDisposable
                     LookAtAll();
                 else if (_hosts.Count > 1)
                 {
-                    var neighbour = (_rank + _hosts.Count - 1) % _hosts.Count;
-                    LookAt(neighbour, _options.Silence);
-                    LookForStandstill(own, neighbour);
+                    LookAt(_neighbour, _options.Silence);
+                    if (_accusation is null && _standstill.Look(own, LifeSign.FromText(_signs[_neighbour])) is { } hung)
+                        Accuse(hung);
                 }
                 Interlocked.Increment(ref _progress);
                 _wake.Wait(_options.Beat);
@@ -176,8 +175,9 @@ internal sealed class JobWatch : IDisposable
         for (var rank = 0; rank < _hosts.Count && _accusation is null; rank++)
             if (rank != _rank)
                 LookAt(rank, _options.SuspectedSilence);
-        if (_accusation is null && _suspicion.StartsWith("it did", StringComparison.Ordinal))
-            LookForTheLast();
+        // All are alive and some wait.
+        if (_accusation is null && _timedOut && _missed.Max() <= 2 && _standstill.Last("it did not come to where the others wait") is { } last)
+            Accuse(last);
     }
 
     private void LookAt(int rank, TimeSpan silence)
@@ -196,75 +196,16 @@ internal sealed class JobWatch : IDisposable
         }
         else if (++_missed[rank] > patience)
         {
-            Accuse(new(rank, _hosts[rank], _suspects && !_suspicion.StartsWith("it did", StringComparison.Ordinal) ? _suspicion
+            Accuse(new(rank, _hosts[rank], _suspects && !_timedOut
+                ? "its connection closed, and it gives no sign of life: it was killed, or crashed"
                 : $"it gave no sign of life for {_missed[rank] * _options.Beat.TotalSeconds:0} s: it hangs, or its host is gone"));
         }
     }
 
-    // All are alive and some wait: to blame is who has begun least.
-    private void LookForTheLast()
-    {
-        if (_missed.Max() > 2)
-            return;
-        var signs = Signs();
-        if (signs.Contains(null))
-            return;
-        var begun = signs.Select(sign => sign!.Meeting).ToArray();
-        var last = Array.IndexOf(begun, begun.Min());
-        if (begun[last] < begun.Max())
-            Accuse(new(last, _hosts[last], $"{_suspicion}: it is at its operation {begun[last]}, others at {begun.Max()}"));
-    }
-
-    private LifeSign?[] Signs() => [.. _signs.Select((sign, rank) => rank == _rank ? Own() : LifeSign.FromText(sign))];
+    private LifeSign?[] Everyone() => [.. Enumerable.Range(0, _hosts.Count).Select(rank =>
+        rank == _rank ? Own() : LifeSign.FromText(_store.TryGetText($"beat/{rank}")))];
 
     private LifeSign Own() => LifeSign.Own(++_beats, First()?.Begun ?? 0, _place);
-
-    // This one waits, and its neighbour does nothing.
-    private void LookForStandstill(LifeSign own, int rank)
-    {
-        var its = LifeSign.FromText(_signs[rank]);
-        var now = (own.Still with { Beats = 0 }, its?.Still);       // other threads of this process may be busy
-        if (_accusation is not null || !own.Waits || its is null || _stood != now)
-        {
-            (_stood, _standing) = (now, 0);
-            return;
-        }
-        var limit = its.Waits || its is { IsWorking: false, Place.Computes: true } ? _options.Standstill : _options.Timeout;
-        var seconds = ++_standing * _options.Beat.TotalSeconds;
-        if (seconds < limit.TotalSeconds)
-            return;
-        if (!its.Waits)
-        {
-            Accuse(new(rank, _hosts[rank], $"it has done nothing for {seconds:0} s while others wait for it: it is at {its.Where}"
-                + (its.IsWorking ? ", in an operation that does not end" : "")));
-        }
-        else if (its.WaitsFor != own.WaitsFor)
-        {
-            LookForDisagreement();
-            _standing = 0;
-        }
-    }
-
-    // Those who wait for different things wait for ever where nobody is left who computes.
-    private void LookForDisagreement()
-    {
-        var before = Everyone();
-        Thread.Sleep(2 * _options.Beat);
-        var now = Everyone();
-        for (var rank = 0; rank < now.Length; rank++)
-            if (now[rank] is not { Waits: true } sign || sign.Still != before[rank]?.Still)
-                return;
-        var kinds = now.Select((sign, rank) => (Sign: sign!, Rank: rank)).GroupBy(each => each.Sign.WaitsFor)
-            .OrderBy(kind => kind.Count()).ThenBy(kind => kind.Min(each => each.Sign.Meeting))
-            .ThenByDescending(kind => kind.First().Rank).ToArray();
-        var (odd, usual) = (kinds[0].First(), kinds[^1].First());
-        if (kinds.Length > 1)
-            Accuse(new(odd.Rank, _hosts[odd.Rank],
-                $"it is at {odd.Sign.Where}; rank {usual.Rank} is at {usual.Sign.Where}: neither can go on"));
-
-        LifeSign?[] Everyone() => [.. Enumerable.Range(0, _hosts.Count).Select(rank =>
-            rank == _rank ? Own() : LifeSign.FromText(_store.TryGetText($"beat/{rank}")))];
-    }
 
     private void Accuse(RankFailedException accusation)
     {
