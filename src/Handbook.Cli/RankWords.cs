@@ -17,7 +17,10 @@ internal static class RankWords
     }
 
     /// <summary>Who they are, for the user.</summary>
-    public static string Described(ProcessJob job) =>
-        $"{job.Group.Size} processes on {job.Hosts.Distinct().Count()} host{(job.Hosts.Distinct().Count() == 1 ? "" : "s")}: "
-            + string.Join(", ", job.Hosts.GroupBy(host => host).Select(host => $"{host.Count()} on {host.Key}"));
+    public static string Described(ProcessJob job)
+    {
+        var hosts = job.Hosts.GroupBy(host => host).ToArray();
+        return $"{job.Group.Size} processes on {hosts.Length} host{(hosts.Length == 1 ? "" : "s")}: "
+            + string.Join(", ", hosts.Select(host => $"{host.Count()} on {host.Key}"));
+    }
 }
