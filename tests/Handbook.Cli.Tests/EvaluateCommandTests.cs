@@ -67,15 +67,7 @@ public sealed class EvaluateCommandTests : IDisposable
         SmallModel.Make(_handbook);
         _handbook.Write("pairs.jsonl", string.Join('\n', Enumerable.Range(0, 12).Select(i =>
             $$"""{"prompt": "say {{i}}", "chosen": "one two", "rejected": "the moon"}""")));
-        _handbook.Write("reward.yaml", """
-            model_name_or_path: model
-            dataset_name: pairs.jsonl
-            max_steps: 1
-            eval_strategy: "no"
-            output_dir: reward
-            report_to: none
-            """);
-        SmallModel.Succeed(_handbook.Run("reward", "reward.yaml"));
+        TrainReward();
         var outcome = SmallModel.Succeed(_handbook.Run("evaluate", "reward", "-t", "reward_accuracy", "--data", "reward_accuracy=pairs.jsonl",
             "--limit", "10", "-o", "out"));
         Assert.Matches(@"reward_accuracy +none +0 +acc +[01]\.\d{4} .*\(Wilson\) +10", outcome.Output);
@@ -92,15 +84,7 @@ public sealed class EvaluateCommandTests : IDisposable
         SmallModel.Make(_handbook);
         _handbook.Write("pairs.jsonl", string.Concat(Enumerable.Range(0, 40).Select(i =>
             $$"""{"prompt": "say {{i}}", "chosen": "one {{i % 7}} two", "rejected": "the {{i % 3}} moon"}""" + "\n")) + "{\"prompt\": \"x\"}\n");
-        _handbook.Write("reward.yaml", """
-            model_name_or_path: model
-            dataset_name: pairs.jsonl
-            max_steps: 1
-            eval_strategy: "no"
-            output_dir: reward
-            report_to: none
-            """);
-        SmallModel.Succeed(_handbook.Run("reward", "reward.yaml"));
+        TrainReward();
         Same("reward", "reward_accuracy", "pairs.jsonl");
         _handbook.Write("rows.jsonl", string.Concat(Enumerable.Range(0, 6).Select(i =>
             $$"""{"task_id": "t/{{i}}", "prompt": "def f():\n", "entry_point": "f", "canonical_solution": "    return 1\n", "test": "def check(f):\n    assert f() == 1\n", "key": {{i}}, "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}], "question": "two and {{i}}", "answer": "#### {{i}}"}""" + "\n")));
@@ -139,6 +123,20 @@ public sealed class EvaluateCommandTests : IDisposable
         Says("--limit is 0", "evaluate", "model", "-t", "perplexity", "--data", "perplexity=rows.jsonl", "--limit", "0");
         Says("two tasks are called perplexity", "evaluate", "model", "-t", "perplexity", "-t", "perplexity", "--data", "perplexity=rows.jsonl");
         Assert.False(Directory.Exists(Path.Combine(_handbook.Folder, "out")));
+    }
+
+    // A reward model in the folder reward, of pairs.jsonl.
+    private void TrainReward()
+    {
+        _handbook.Write("reward.yaml", """
+            model_name_or_path: model
+            dataset_name: pairs.jsonl
+            max_steps: 1
+            eval_strategy: "no"
+            output_dir: reward
+            report_to: none
+            """);
+        SmallModel.Succeed(_handbook.Run("reward", "reward.yaml"));
     }
 
     private void Says(string expected, params string[] words)
