@@ -119,22 +119,24 @@ __device__ __forceinline__ float warp_max(float v) {
 
 // What a block adds up goes through one of two slots: sums that follow each other take them in turn, so that one barrier each is enough.
 
+/// The sum over the block through one such slot.
+template <typename N>
+__device__ __forceinline__ N block_sum_by(N* part, N v) {
+  const int warps = blockDim.x >> 5;
+  v = warp_sum(v);
+  if (lane_index() == 0) part[warp_index()] = v;
+  __syncthreads();
+  return warp_sum(lane_index() < warps ? part[lane_index()] : N(0));
+}
+
 /// The sum over the block, the same bits in every thread.
 __device__ float block_sum(float v, int slot) {
   __shared__ float part[2][32];
-  const int warps = blockDim.x >> 5;
-  v = warp_sum(v);
-  if (lane_index() == 0) part[slot][warp_index()] = v;
-  __syncthreads();
-  return warp_sum(lane_index() < warps ? part[slot][lane_index()] : 0.0f);
+  return block_sum_by(part[slot], v);
 }
 __device__ double block_sum(double v, int slot) {
   __shared__ double part[2][32];
-  const int warps = blockDim.x >> 5;
-  v = warp_sum(v);
-  if (lane_index() == 0) part[slot][warp_index()] = v;
-  __syncthreads();
-  return warp_sum(lane_index() < warps ? part[slot][lane_index()] : 0.0);
+  return block_sum_by(part[slot], v);
 }
 /// The largest of the block; a NaN is passed over.
 __device__ float block_max(float v, int slot) {
