@@ -49,16 +49,13 @@ internal static class CacheCommand
             Console.WriteLine($"there is nothing in {HubCache.Root}");
             return ExitCode.Ok;
         }
-        string[] head = ["repository", "type", "size", "last used", "revisions"];
-        string[][] table = [head, .. all.Select(repository => (string[])
+        string[][] table = [["repository", "type", "size", "last used", "revisions"], .. all.Select(repository => (string[])
         [
             repository.Id, Type(repository.Kind), Size.Of(repository.Bytes),
             repository.LastUsed.ToLocalTime().ToString("yyyy-MM-dd HH:mm", CultureInfo.InvariantCulture), Revisions(repository),
         ])];
-        var widths = head.Select((_, i) => table.Max(row => row[i].Length)).ToArray();
-        foreach (var row in table)
-            Console.WriteLine(string.Join("  ", row.Select((cell, i) => i == head.Length - 1 ? cell : i == 2 ? cell.PadLeft(widths[i])
-                : cell.PadRight(widths[i]))));
+        foreach (var line in TextTable.Lines(table, right: [2]))
+            Console.WriteLine(line);
         Console.WriteLine($"{all.Count} in {HubCache.Root}, {Size.Of(all.Sum(repository => repository.Bytes))}");
         return ExitCode.Ok;
     }

@@ -185,12 +185,11 @@ internal sealed class PlanReport
 
     private string Rate(ScaleRow row) => _plan.Rate is null ? "" : Number((long)(row.World * _plan.Load.Tokens / row.Step.Seconds));
 
+    // The second column and the last are words.
     private static void Table(TextWriter output, List<string[]> lines)
     {
-        int[] widths = [.. Enumerable.Range(0, lines[0].Length).Select(column => lines.Max(line => line[column].Length))];
-        foreach (var line in lines)
-            output.WriteLine(string.Join("  ", line.Select((text, column) => column is 1 || column == line.Length - 1 ? text.PadRight(widths[column])
-                : text.PadLeft(widths[column]))).TrimEnd());
+        foreach (var line in TextTable.Lines(lines, right: [0, .. Enumerable.Range(2, lines[0].Length - 3)]))
+            output.WriteLine(line);
     }
 
     private static string Time(double seconds) => seconds switch

@@ -1,4 +1,5 @@
 using System.Text;
+using Handbook.Base;
 using Handbook.Base.Keys;
 using Handbook.Recipes;
 using Handbook.Training.Plans;
@@ -14,24 +15,15 @@ internal static class RecipesReport
     public static string List(IReadOnlyList<ListedRecipe> recipes)
     {
         var text = new StringBuilder();
-        var rows = recipes.Select(recipe => (Recipe: recipe, Cells: Cells(recipe))).ToArray();
-        int Width(int column, string title) => Math.Max(title.Length, rows.Max(row => row.Cells[column].Length));
-        string[] titles = ["recipe", "method", "model", "data", "weights", "rows a step"];
-        var widths = titles.Select((title, column) => Width(column, title)).ToArray();
-        void Line(IReadOnlyList<string> cells) =>
-            text.Append("  ").AppendJoin("  ", cells.Select((cell, column) => cell.PadRight(widths[column]))).Append('\n');
-        foreach (var group in rows.GroupBy(row => row.Recipe.Name.Split('/')[0]))
+        string[] lines = [.. TextTable.Lines([["recipe", "method", "model", "data", "weights", "rows a step"], .. recipes.Select(Cells)])];
+        foreach (var group in recipes.Zip(lines.Skip(1)).GroupBy(row => row.First.Name.Split('/')[0]))
         {
-            text.Append(text.Length == 0 ? "" : "\n").Append($"{group.Key}\n");
-            Line(titles);
-            foreach (var (recipe, cells) in group)
-            {
-                Line(cells);
-                text.Append($"      {recipe.Purpose}\n");
-            }
+            text.Append(text.Length == 0 ? "" : "\n").Append($"{group.Key}\n  {lines[0]}\n");
+            foreach (var (recipe, line) in group)
+                text.Append($"  {line}\n      {recipe.Purpose}\n");
         }
         text.Append($"\n{recipes.Count} recipes. `handbook recipes NAME` shows one; docs/recipes.md says how each was tried.\n");
-        return Trimmed(text);
+        return text.ToString();
     }
 
     /// <summary>One, with what to type.</summary>
@@ -86,7 +78,4 @@ internal static class RecipesReport
         : string.Join(", ", names);
 
     private static string Cut(string text) => text.Length > Widest ? text[..Widest] + "…" : text;
-
-    private static string Trimmed(StringBuilder text) =>
-        string.Join('\n', text.ToString().Split('\n').Select(line => line.TrimEnd()));
 }

@@ -66,9 +66,8 @@ internal static class ReproduceCommand
     {
         string[][] table = [["metric", "steps", "same bits", "first difference", "largest difference"], .. result.Curves.Select(curve => (string[])
             [curve.Metric, $"{curve.Steps}", curve.IsSame ? "yes" : "no", curve.FirstStep is { } step ? $"step {step}" : "", CurveComparison.Words(curve)])];
-        var widths = table[0].Select((_, column) => table.Max(row => row[column].Length)).ToArray();
-        foreach (var row in result.Curves.Count == 0 ? [] : table)
-            output.WriteLine(string.Join("  ", row.Select((cell, i) => cell.PadRight(widths[i]))).TrimEnd());
+        foreach (var line in TextTable.Lines(result.Curves.Count == 0 ? [] : table))
+            output.WriteLine(line);
         var weights = result.SameWeights switch { true => "; the weights have the same bits", false => "; the weights have other bits", null => "" };
         var worst = result.Curves.MaxBy(curve => curve.LargestShare);
         var steps = result.LastStep == 1 ? "1 step" : $"{result.LastStep} steps";

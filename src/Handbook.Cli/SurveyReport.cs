@@ -1,3 +1,4 @@
+using Handbook.Base;
 using Handbook.Data.Inspection;
 
 namespace Handbook.Cli;
@@ -29,9 +30,8 @@ internal static class SurveyReport
         if (table.Count < 2)
             return;
         string[][] cells = [.. table.Select(row => row.Select(Cell).ToArray())];
-        var widths = cells[0].Select((_, i) => cells.Max(row => row[i].Length)).ToArray();
-        foreach (var row in cells)
-            output.WriteLine("  " + string.Join("  ", row.Select((cell, i) => i == row.Length - 1 ? cell : cell.PadRight(widths[i]))).TrimEnd());
+        foreach (var line in TextTable.Lines(cells))
+            output.WriteLine($"  {line}");
 
         static string Cell(string text) => InspectReport.Printable(text.Length <= LongestCell ? text : text[..(LongestCell - 1)] + "…");
     }

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Text.Encodings.Web;
 using System.Text.Json;
+using Handbook.Base;
 using Handbook.Runs;
 
 namespace Handbook.Cli;
@@ -50,9 +51,8 @@ internal static class VerifyCommand
     public static void Write(IReadOnlyList<VerifiedPart> parts, TextWriter output)
     {
         string[][] table = [["what", "name", "state", ""], .. parts.Select(part => (string[])[part.What, part.Name, Word(part.State), part.Detail])];
-        var widths = Enumerable.Range(0, 3).Select(column => table.Max(row => row[column].Length)).ToArray();
-        foreach (var row in table)
-            output.WriteLine(string.Join("  ", row.Select((cell, i) => i < widths.Length ? cell.PadRight(widths[i]) : cell)).TrimEnd());
+        foreach (var line in TextTable.Lines(table))
+            output.WriteLine(line);
         output.WriteLine(string.Join(", ", parts.GroupBy(part => part.State).OrderBy(group => group.Key)
             .Select(group => $"{group.Count()} {Word(group.Key)}")));
     }

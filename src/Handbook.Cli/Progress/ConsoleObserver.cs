@@ -58,11 +58,9 @@ internal sealed class ConsoleObserver(LiveLine? line = null) : IRejectionObserve
 
     public void Sampled(IReadOnlyList<RejectionRoundResult> rounds, IReadOnlyDictionary<string, int> promptsLeftOut)
     {
-        string[] head = ["round", "prompts", "answers", "mean score", "mean best", "selected", "not used"];
-        string[][] table = [head, .. rounds.Select(Cells)];
-        var widths = head.Select((_, i) => table.Max(row => row[i].Length)).ToArray();
-        foreach (var row in table)
-            Console.Out.WriteLine(string.Join("  ", row.Select((cell, i) => i == head.Length - 1 ? cell : cell.PadLeft(widths[i]))));
+        string[][] table = [["round", "prompts", "answers", "mean score", "mean best", "selected", "not used"], .. rounds.Select(Cells)];
+        foreach (var row in TextTable.Lines(table, right: [0, 1, 2, 3, 4, 5]))
+            Console.Out.WriteLine(row);
         foreach (var (reason, count) in promptsLeftOut)
             Console.Out.WriteLine($"prompts left out: {count:N0} {reason}");
     }

@@ -8,6 +8,9 @@ namespace Handbook.Cli.Progress;
 /// <param name="line">Tells colours and width.</param>
 internal sealed class RunScreen(LiveLine line)
 {
+    // What stands before a run's name, in the colour of its curve.
+    private const string Mark = "──";
+
     private static readonly string[] s_colors = ["\e[36m", "\e[33m", "\e[35m", "\e[32m", "\e[34m", "\e[31m"];
 
     // What people look at first; the others follow in the order of the log.
@@ -61,16 +64,14 @@ internal sealed class RunScreen(LiveLine line)
     /// <summary>Several runs: their curves over one another, and a line each.</summary>
     public IReadOnlyList<string> Several(IReadOnlyList<RunView> runs, string metric)
     {
-        string[] head = ["", "run", "state", "step", "left", metric, $"eval_{metric}", "tokens/s"];
-        string[][] table = [head, .. runs.Select((run, i) => new[]
+        string[][] table = [["", "run", "state", "step", "left", metric, $"eval_{metric}", "tokens/s"], .. runs.Select(run => new[]
         {
-            "──", Name(run), State(run), run.Steps is { } steps ? $"{run.Step:N0} of {steps:N0}" : $"{run.Step:N0}",
+            Mark, Name(run), State(run), run.Steps is { } steps ? $"{run.Step:N0} of {steps:N0}" : $"{run.Step:N0}",
             run.Left is { } left ? Time(left) : "", Latest(run, metric), Latest(run, $"eval_{metric}"),
             run.TokensPerSecond is { } speed ? $"{speed:N0}" : "",
         })];
-        var widths = head.Select((_, i) => table.Max(row => row[i].Length)).ToArray();
-        var lines = table.Select((row, r) => string.Join("  ", row.Select((cell, i) => i >= 3 ? cell.PadLeft(widths[i])
-            : i == 0 && r > 0 ? Painted(r - 1, cell) : cell.PadRight(widths[i]))).TrimEnd()).ToList();
+        var lines = TextTable.Lines(table, right: [3, 4, 5, 6, 7])
+            .Select((text, row) => row == 0 ? text : Painted(row - 1, Mark) + text[Mark.Length..]).ToList();
         lines.Add("");
         lines.AddRange(TextChart.Draw([.. runs.Select(run => run.Series(metric))], Math.Min(line.Width, 110), 12, Painted));
         return lines;

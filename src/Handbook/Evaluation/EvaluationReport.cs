@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json.Nodes;
+using Handbook.Base;
 
 namespace Handbook.Evaluation;
 
@@ -16,21 +17,11 @@ internal static class EvaluationReport
             double.IsNaN(value.Value.Low) ? "–" : $"{Shown(value.Value.Low)} … {Shown(value.Value.High)} ({value.Value.Way})",
             $"{result.Rows:N0}",
         }))];
-        foreach (var line in Aligned(table, right: [4, 6]))
+        foreach (var line in TextTable.Lines(table, right: [4, 6]))
             yield return line;
         foreach (var result in results)
             foreach (var remark in result.Remarks)
                 yield return $"{result.Task.Name}: {remark}";
-    }
-
-    /// <summary>Lines whose cells stand below each other.</summary>
-    /// <param name="table">Rows of as many cells.</param>
-    /// <param name="right">The columns whose cells end below each other.</param>
-    internal static IEnumerable<string> Aligned(string[][] table, int[] right)
-    {
-        var widths = table[0].Select((_, i) => table.Max(row => row[i].Length)).ToArray();
-        return table.Select(row => string.Join("  ", row.Select((cell, i) =>
-            right.Contains(i) ? cell.PadLeft(widths[i]) : cell.PadRight(widths[i]))).TrimEnd());
     }
 
     /// <summary>As the harness's results file has it (<c>results</c>, <c>n-shot</c>, <c>n-samples</c>), with the intervals beside.</summary>

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using Handbook.Base;
 using Handbook.Base.Files;
 using Handbook.Text.Templates;
 using Handbook.Text.Tokenizers.Models;
@@ -301,11 +302,12 @@ internal sealed record ModelCard
                 Rounded(row["eval_loss"].Value),
                 .. others.Select(name => row.Number(name) is { } other ? Rounded(other) : "")]);
         }
-        var widths = Enumerable.Range(0, table[0].Length).Select(column => table.Max(row => row[column].Length)).ToArray();
-        string Row(string[] cells) => "| " + string.Join(" | ", cells.Select((cell, column) => cell.PadRight(widths[column]))) + " |\n";
-        text.Append("### Training results\n\n").Append(Row(table[0]));
-        text.Append('|').AppendJoin("|", widths.Select(width => $":{new string('-', width)}:")).Append("|\n");
-        text.AppendJoin("", table.Skip(1).Select(Row)).Append('\n');
+        var padded = TextTable.Padded(table);
+        text.Append("### Training results\n\n").Append(Row(padded[0]));
+        text.Append('|').AppendJoin("|", padded[0].Select(title => $":{new string('-', title.Length)}:")).Append("|\n");
+        text.AppendJoin("", padded.Skip(1).Select(Row)).Append('\n');
+
+        static string Row(string[] cells) => $"| {string.Join(" | ", cells)} |\n";
     }
 
     private string Citations()

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json.Nodes;
+using Handbook.Base;
 
 namespace Handbook.Evaluation.Judging;
 
@@ -76,7 +77,7 @@ internal static class BenchReport
             double.IsNaN(value.Value.Low) ? "–" : $"{Shown(value.Value.Low)} … {Shown(value.Value.High)} ({value.Value.Way})",
             $"{value.Value.Count:N0}",
         }))];
-        foreach (var line in EvaluationReport.Aligned(table, right: [2, 4]))
+        foreach (var line in TextTable.Lines(table, right: [2, 4]))
             yield return line;
         foreach (var standing in standings.Where(standing => standing.Unparsed > 0))
             yield return $"{standing.Model}: {standing.Unparsed:N0} of {standing.Count:N0} judgements hold no verdict and count nowhere";
