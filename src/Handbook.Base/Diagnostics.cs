@@ -49,6 +49,7 @@ public sealed class Diagnostics
 {
     private readonly List<Diagnostic> _all = [];
     private readonly HashSet<string> _answered = [];
+    private readonly HashSet<string> _outOfRange = [];
     private readonly Func<string, (string Name, SourceSpan? At)> _locate;
 
     /// <param name="file">The recipe's path as the user wrote it.</param>
@@ -81,6 +82,19 @@ public sealed class Diagnostics
         var (name, at) = _locate(key);
         Add(Severity.Error, at, $"{name} {what}", why, fix);
     }
+
+    /// <summary>A key's value lies outside its bounds.</summary>
+    /// <param name="key">The key, dotted below maps.</param>
+    /// <param name="value">Its value.</param>
+    /// <param name="bounds">What it must be; the words after <c>but</c>.</param>
+    internal void OutOfRange(string key, object? value, string bounds, string? why = null, string? fix = null)
+    {
+        _outOfRange.Add(key);
+        Error(key, $"is {value}, but {bounds}", why, fix);
+    }
+
+    /// <summary>Whether the key's value lies outside its bounds.</summary>
+    internal bool IsOutOfRange(string key) => _outOfRange.Contains(key);
 
     /// <summary>A problem of what a key names, such as a file: shown where the key stands, in words of its own.</summary>
     internal void Found(string key, string what, string? why = null, string? fix = null) => Add(Severity.Error, _locate(key).At, what, why, fix);

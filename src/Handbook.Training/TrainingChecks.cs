@@ -25,10 +25,10 @@ internal static class TrainingChecks
         if (options.OutputDir.Length == 0)
             report.Error("output_dir", "is empty", fix: "name a folder, e.g. runs/first");
         if (options.LearningRate < 0)
-            report.Error("learning_rate", $"is {options.LearningRate}, but must be 0 or greater",
+            report.OutOfRange("learning_rate", options.LearningRate, "must be 0 or greater",
                 why: "a negative rate climbs the loss", fix: "use 2.0e-5 for fine-tuning, 1.0e-4 and more for small models");
         if (options.EmbeddingLearningRate is < 0)
-            report.Error("embedding_learning_rate", $"is {options.EmbeddingLearningRate}, but must be 0 or greater",
+            report.OutOfRange("embedding_learning_rate", options.EmbeddingLearningRate, "must be 0 or greater",
                 fix: "use a tenth to a half of learning_rate, or remove the key");
         if (options is { EmbeddingLearningRate: > 0, LearningRate: 0 })
             report.Error("embedding_learning_rate", $"is {options.EmbeddingLearningRate}, but learning_rate is 0",
@@ -37,7 +37,7 @@ internal static class TrainingChecks
         AtLeast(1, options.PerDeviceEvalBatchSize, "per_device_eval_batch_size");
         AtLeast(1, options.GradientAccumulationSteps, "gradient_accumulation_steps");
         if (options.ZeroStage is < 0 or > 3)
-            report.Error("zero_stage", $"is {options.ZeroStage}, but must be 0, 1, 2 or 3", "it says what processes share out among them: nothing, "
+            report.OutOfRange("zero_stage", options.ZeroStage, "must be 0, 1, 2 or 3", "it says what processes share out among them: nothing, "
                 + "the optimiser's states, gradients too, weights too", "write 0, 1, 2 or 3");
         if (options.OffloadOptimizer == OptimizerOffload.File && !OptimizerTraits.Of(options.Optimizer()).CanPage)
             report.Error("offload_optimizer", $"is nvme, but the states of {RecipeNames.Of(options.Optimizer())} stay in memory",
@@ -45,47 +45,47 @@ internal static class TrainingChecks
         AtLeast(1, options.ContextParallelSize, "context_parallel_size");
         AtLeast(1, options.DdpTimeout, "ddp_timeout");
         if (options.MaxSteps is 0 or < -1)
-            report.Error("max_steps", $"is {options.MaxSteps}, but must be at least 1, or -1 for no limit",
+            report.OutOfRange("max_steps", options.MaxSteps, "must be at least 1, or -1 for no limit",
                 fix: "use -1 to let num_train_epochs decide");
         if (options.MaxSteps < 0 && options.NumTrainEpochs <= 0)
-            report.Error("num_train_epochs", $"is {options.NumTrainEpochs}, but must be greater than 0",
+            report.OutOfRange("num_train_epochs", options.NumTrainEpochs, "must be greater than 0",
                 fix: "use 1 for one pass over the rows, or set max_steps");
         if (options.WeightDecay < 0)
-            report.Error("weight_decay", $"is {options.WeightDecay}, but must be 0 or greater",
+            report.OutOfRange("weight_decay", options.WeightDecay, "must be 0 or greater",
                 fix: "use 0, or 0.1 as in most pretraining");
         Share(options.AdamBeta1, "adam_beta1", "0.9");
         Share(options.AdamBeta2, "adam_beta2", "0.999");
         if (options.AdamEpsilon < 0)
-            report.Error("adam_epsilon", $"is {options.AdamEpsilon}, but must be 0 or greater", fix: "use 1.0e-8");
+            report.OutOfRange("adam_epsilon", options.AdamEpsilon, "must be 0 or greater", fix: "use 1.0e-8");
         if (options.MaxGradNorm < 0)
-            report.Error("max_grad_norm", $"is {options.MaxGradNorm}, but must be 0 or greater", fix: "use 1.0, or 0 to clip nothing");
+            report.OutOfRange("max_grad_norm", options.MaxGradNorm, "must be 0 or greater", fix: "use 1.0, or 0 to clip nothing");
         if (options.NeftuneNoiseAlpha < 0)
-            report.Error("neftune_noise_alpha", $"is {options.NeftuneNoiseAlpha}, but must be 0 or greater",
+            report.OutOfRange("neftune_noise_alpha", options.NeftuneNoiseAlpha, "must be 0 or greater",
                 fix: "use 5 (the paper's value), or remove the key");
         if (options.RouterAuxLossCoef is < 0)
-            report.Error("router_aux_loss_coef", $"is {options.RouterAuxLossCoef}, but must be 0 or greater",
+            report.OutOfRange("router_aux_loss_coef", options.RouterAuxLossCoef, "must be 0 or greater",
                 why: "below 0 tokens are crowded onto few experts", fix: "use 0.001, or 0 to add nothing");
         if (options.SaveTotalLimit is <= 0)
-            report.Error("save_total_limit", $"is {options.SaveTotalLimit}, but must be at least 1",
+            report.OutOfRange("save_total_limit", options.SaveTotalLimit, "must be at least 1",
                 why: "a run without a checkpoint cannot go on",
                     fix: "use 1, or null to keep all, or remove the key and write save_strategy: \"no\"");
         if (options.EvalDelay < 0)
-            report.Error("eval_delay", $"is {options.EvalDelay}, but must be 0 or greater", fix: "remove the key");
+            report.OutOfRange("eval_delay", options.EvalDelay, "must be 0 or greater", fix: "remove the key");
         if (options.Seed is < 0 or > uint.MaxValue)
-            report.Error("seed", $"is {options.Seed}, but must lie between 0 and {uint.MaxValue}", fix: "use 42");
+            report.OutOfRange("seed", options.Seed, $"must lie between 0 and {uint.MaxValue}", fix: "use 42");
         if (options.DataSeed is < 0)
-            report.Error("data_seed", $"is {options.DataSeed}, but must be 0 or greater", fix: "remove the key to use seed");
+            report.OutOfRange("data_seed", options.DataSeed, "must be 0 or greater", fix: "remove the key to use seed");
 
         void AtLeast(int least, int value, string key)
         {
             if (value < least)
-                report.Error(key, $"is {value}, but must be at least {least}", fix: $"use {least} or more");
+                report.OutOfRange(key, value, $"must be at least {least}", fix: $"use {least} or more");
         }
 
         void Share(double value, string key, string usual)
         {
             if (value is < 0 or >= 1)
-                report.Error(key, $"is {value}, but must be at least 0 and below 1", fix: $"use {usual}");
+                report.OutOfRange(key, value, "must be at least 0 and below 1", fix: $"use {usual}");
         }
     }
 
@@ -99,7 +99,7 @@ internal static class TrainingChecks
         void Check(StepInterval interval, string key)
         {
             if (!interval.IsValid)
-                report.Error(key, $"is {interval}, but must be a whole number of steps, or a share of the run between 0 and 1",
+                report.OutOfRange(key, interval, "must be a whole number of steps, or a share of the run between 0 and 1",
                     fix: "use 100, or 0.1 for ten times in a run");
         }
     }
@@ -143,14 +143,14 @@ internal static class TrainingChecks
     private static void Schedule(TrainingOptions options, Diagnostics report)
     {
         if (options.LabelSmoothingFactor is not (>= 0 and < 1))
-            report.Error("label_smoothing_factor", $"is {options.LabelSmoothingFactor}, but must be at least 0 and below 1",
+            report.OutOfRange("label_smoothing_factor", options.LabelSmoothingFactor, "must be at least 0 and below 1",
                 why: "it is the share of the target that is spread over the whole vocabulary", fix: "use 0.1, or remove the key");
         if (options.WarmupRatio is < 0 or > 1)
-            report.Error("warmup_ratio", $"is {options.WarmupRatio}, but must lie between 0 and 1",
+            report.OutOfRange("warmup_ratio", options.WarmupRatio, "must lie between 0 and 1",
                 why: "it is a share of all steps", fix: options.WarmupRatio is > 1 and var steps
                     ? $"remove the key and write warmup_steps: {Math.Ceiling(steps)} for a number of steps" : "use 0.1");
         if (options.WarmupSteps < 0)
-            report.Error("warmup_steps", $"is {options.WarmupSteps}, but must be 0 or greater",
+            report.OutOfRange("warmup_steps", options.WarmupSteps, "must be 0 or greater",
                 fix: "use 0 for none, a number of steps, or a share of them below 1");
         if (options.MaxSteps > 0 && options.WarmupSteps > options.MaxSteps)
             report.Warning("warmup_steps", $"is {options.WarmupSteps}, more than the {options.MaxSteps} steps of max_steps",

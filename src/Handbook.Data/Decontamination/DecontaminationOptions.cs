@@ -37,14 +37,14 @@ public sealed record DecontaminationOptions
                 report.Error($"decontaminate.against.{i}", "has no id",
                     fix: $"add `id: {BuiltInReference.HumanEval}`, a data file, a folder, or a file of fingerprints");
         if (Ngrams is < 0 or > 0 and < 5 or > 100)
-            report.Error("decontaminate.ngrams", $"is {Ngrams}, but must be 0, or from 5 to 100",
+            report.OutOfRange("decontaminate.ngrams", Ngrams, "must be 0, or from 5 to 100",
                 why: "fewer words than 5 in a row are shared by texts that have nothing to do with one another",
                 fix: "use 13 (the usual number), or 0 to look for whole texts alone");
         if (Overlap is not (>= 0 and <= 1))
-            report.Error("decontaminate.overlap", $"is {Overlap}, but is a share between 0 and 1",
+            report.OutOfRange("decontaminate.overlap", Overlap, "is a share between 0 and 1",
                 fix: "use 0 to leave out rows that share one run of words, or 0.5 for half of a text's");
         if (MinLength < 1)
-            report.Error("decontaminate.min_length", $"is {MinLength}, but must be at least 1", fix: "use 32");
+            report.OutOfRange("decontaminate.min_length", MinLength, "must be at least 1", fix: "use 32");
     }
 }
 

@@ -105,18 +105,18 @@ public sealed record AdapterOptions
     internal void Validate(bool movesReference, bool scores, Diagnostics report)
     {
         if (LoraR < 1)
-            report.Error("lora_r", $"is {LoraR}, but must be 1 or more", fix: "set lora_r: 16");
+            report.OutOfRange("lora_r", LoraR, "must be 1 or more", fix: "set lora_r: 16");
         if (LoraAlpha <= 0)
-            report.Error("lora_alpha", $"is {LoraAlpha}, but must be above 0", why: "what the adapter adds is multiplied by it",
+            report.OutOfRange("lora_alpha", LoraAlpha, "must be above 0", why: "what the adapter adds is multiplied by it",
                 fix: "set lora_alpha: 32");
         if (LoraDropout is < 0 or >= 1)
-            report.Error("lora_dropout", $"is {LoraDropout}, but must be from 0 to below 1", fix: "set lora_dropout: 0.05");
+            report.OutOfRange("lora_dropout", LoraDropout, "must be from 0 to below 1", fix: "set lora_dropout: 0.05");
         if (UsePeft && AdapterNameOrPath is null && LoraDropout > 0 && LoraTargetParameters is { Count: > 0 })
             report.Error("lora_dropout", $"is {LoraDropout}, but adapters on parameters have none",
                 why: "lora_target_parameters adds B·A to the parameter itself, so that no input of A's can be dropped",
                 fix: "set lora_dropout: 0");
         if (LoraplusLrRatio is <= 0)
-            report.Error("loraplus_lr_ratio", $"is {LoraplusLrRatio}, but must be above 0", fix: "set loraplus_lr_ratio: 16");
+            report.OutOfRange("loraplus_lr_ratio", LoraplusLrRatio, "must be above 0", fix: "set loraplus_lr_ratio: 16");
         foreach (var layer in LayersToTransform ?? [])
             if (layer < 0 || layer != Math.Floor(layer))
                 report.Error("layers_to_transform", $"has {layer}, but layers are numbered 0, 1, 2, …", fix: "write whole numbers");

@@ -178,18 +178,18 @@ public sealed record DataOptions
     {
         ValidateSources(report);
         if (MaxLength is <= 1)
-            report.Error("max_length", $"is {MaxLength}, but must be at least 2",
+            report.OutOfRange("max_length", MaxLength, "must be at least 2",
                 why: "the loss compares each token with the one before it",
                 fix: "use 1024, or null to cut nothing");
         if (Packing && MaxLength is null)
             report.Error("max_length", "is null, but packing needs a block length",
                 fix: "set max_length to the block length, e.g. 2048, or packing: false");
         if (MaxTokens is <= 0)
-            report.Error("max_tokens", $"is {MaxTokens}, but must be greater than 0", fix: "remove the key to let the engine choose");
+            report.OutOfRange("max_tokens", MaxTokens, "must be greater than 0", fix: "remove the key to let the engine choose");
         if (MaxBadRows is < 0 or > 1)
-            report.Error("max_bad_rows", $"is {MaxBadRows}, but is a share between 0 and 1", fix: "use 0.05 to allow one row in twenty");
+            report.OutOfRange("max_bad_rows", MaxBadRows, "is a share between 0 and 1", fix: "use 0.05 to allow one row in twenty");
         if (DatasetNumProc is <= 0)
-            report.Error("dataset_num_proc", $"is {DatasetNumProc}, but must be at least 1", fix: "remove the key to use every core");
+            report.OutOfRange("dataset_num_proc", DatasetNumProc, "must be at least 1", fix: "remove the key to use every core");
         if (ChatTemplate is not null && ChatTemplatePath is not null)
             report.Error("chat_template_path", "is given together with chat_template",
                 why: "only one template can be used", fix: "remove one of the two");
@@ -211,7 +211,7 @@ public sealed record DataOptions
 
         foreach (var (id, fraction) in DatasetMixer ?? new Dictionary<string, double>())
             if (fraction < 0)
-                report.Error($"dataset_mixer.{id}", $"is {fraction}, but must be 0 or greater",
+                report.OutOfRange($"dataset_mixer.{id}", fraction, "must be 0 or greater",
                     why: "dataset fractions cannot be negative", fix: "use 1.0 for all rows once, 2.0 for all rows twice");
         if (DatasetMixer is { Count: 0 })
             report.Error("dataset_mixer", "names no data set", fix: "add an entry such as `data/rows.jsonl: 1.0`");

@@ -23,7 +23,7 @@ public sealed record DatasetMixture
             if (Datasets[i].Id.Length == 0)
                 report.Error($"dataset_mixture.datasets.{i}", "has no id", fix: "add `id: path/to/rows.jsonl`");
             if (Datasets[i].Weight < 0)
-                report.Error($"dataset_mixture.datasets.{i}.weight", $"is {Datasets[i].Weight}, but must be 0 or greater",
+                report.OutOfRange($"dataset_mixture.datasets.{i}.weight", Datasets[i].Weight, "must be 0 or greater",
                     fix: "use 1.0 for all rows once, 2.0 for all rows twice");
         }
         var columns = Datasets.Where(entry => entry.Columns is not null)
@@ -33,7 +33,7 @@ public sealed record DatasetMixture
                 $"keeps different columns in different entries: {string.Join(" and ", columns.Select(set => $"[{set}]"))}",
                 why: "mixed rows need the same columns", fix: "give every entry the same columns, or none");
         if (TestSplitSize is <= 0 || TestSplitSize > 1 && TestSplitSize != Math.Floor(TestSplitSize.Value))
-            report.Error("dataset_mixture.test_split_size", $"is {TestSplitSize}, but is a share between 0 and 1 or a number of rows",
+            report.OutOfRange("dataset_mixture.test_split_size", TestSplitSize, "is a share between 0 and 1 or a number of rows",
                 fix: "use 0.05, or 1000");
     }
 }

@@ -76,7 +76,7 @@ public sealed record ModelOptions
             report.Error("new_special_tokens", "has an empty token", why: "it could not be found in any text",
                 fix: "give it a name such as \"<|tool|>\"");
         if (ResizeToMultipleOf < 1)
-            report.Error("resize_to_multiple_of", $"is {ResizeToMultipleOf}, but must be at least 1", fix: "use 64, or remove the key");
+            report.OutOfRange("resize_to_multiple_of", ResizeToMultipleOf, "must be at least 1", fix: "use 64, or remove the key");
         if (TorchDtype is WeightType.Float16)
             report.Error("torch_dtype", "is float16, which cannot be trained on a CPU",
                 why: "its small exponent range underflows gradients, and processors have no fast float16 product",

@@ -52,18 +52,18 @@ public sealed record GenerationOptions
     internal void Validate(Diagnostics report)
     {
         if (NumGenerations < 1)
-            report.Error("num_generations", $"is {NumGenerations}, but must be at least 1", fix: "use 8");
+            report.OutOfRange("num_generations", NumGenerations, "must be at least 1", fix: "use 8");
         if (Temperature < 0)
-            report.Error("temperature", $"is {Temperature}, but must be 0 or greater",
+            report.OutOfRange("temperature", Temperature, "must be 0 or greater",
                 fix: "use 1.0 to sample as the model predicts, or less to stay closer to the likeliest");
         if (TopP is <= 0 or > 1)
-            report.Error("top_p", $"is {TopP}, but must be above 0 and at most 1", fix: "use 1.0 to draw among all tokens");
+            report.OutOfRange("top_p", TopP, "must be above 0 and at most 1", fix: "use 1.0 to draw among all tokens");
         if (TopK < 0)
-            report.Error("top_k", $"is {TopK}, but must be 0 or greater", fix: "use 0 to draw among all tokens");
+            report.OutOfRange("top_k", TopK, "must be 0 or greater", fix: "use 0 to draw among all tokens");
         if (MinP is < 0 or > 1)
-            report.Error("min_p", $"is {MinP}, but must lie between 0 and 1", fix: "use 0.05, or remove the key");
+            report.OutOfRange("min_p", MinP, "must lie between 0 and 1", fix: "use 0.05, or remove the key");
         if (RepetitionPenalty <= 0)
-            report.Error("repetition_penalty", $"is {RepetitionPenalty}, but must be greater than 0",
+            report.OutOfRange("repetition_penalty", RepetitionPenalty, "must be greater than 0",
                 fix: "use 1.0 for none, 1.1 for a little");
     }
 }

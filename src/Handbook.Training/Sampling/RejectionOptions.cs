@@ -67,22 +67,22 @@ public sealed record RejectionOptions
     internal void Validate(MethodOptions recipe, Diagnostics report)
     {
         if (SelectK < 1)
-            report.Error("select_k", $"is {SelectK}, but must be at least 1", fix: "use 2");
+            report.OutOfRange("select_k", SelectK, "must be at least 1", fix: "use 2");
         if (Select == SelectionRule.Threshold && SelectThreshold is null)
             report.Error("select_threshold", "is missing", why: "select: threshold keeps the answers that reach it",
                 fix: "add `select_threshold: 1.0`");
         if (SelectMargin < 0)
-            report.Error("select_margin", $"is {SelectMargin}, but must be 0 or greater", fix: "use 0 to leave out equal scores alone");
+            report.OutOfRange("select_margin", SelectMargin, "must be 0 or greater", fix: "use 0 to leave out equal scores alone");
         if (Rounds < 1)
-            report.Error("rounds", $"is {Rounds}, but must be at least 1", fix: "use 1");
+            report.OutOfRange("rounds", Rounds, "must be at least 1", fix: "use 1");
         if (MaxPrompts < 1)
-            report.Error("max_prompts", $"is {MaxPrompts}, but must be at least 1", fix: "remove the key to use all");
+            report.OutOfRange("max_prompts", MaxPrompts, "must be at least 1", fix: "remove the key to use all");
         if (SampleBatchSize < 1)
-            report.Error("sample_batch_size", $"is {SampleBatchSize}, but must be at least 1", fix: "use 16");
+            report.OutOfRange("sample_batch_size", SampleBatchSize, "must be at least 1", fix: "use 16");
         if (StopTexts?.Contains("") == true)
             report.Error("stop_texts", "holds an empty text", why: "an empty text stands everywhere", fix: "remove it");
         if (Select == SelectionRule.BestVsWorst && recipe.Sampling.NumGenerations < 2)
-            report.Error("num_generations", $"is {recipe.Sampling.NumGenerations}, but must be at least 2",
+            report.OutOfRange("num_generations", recipe.Sampling.NumGenerations, "must be at least 2",
                 why: "a pair needs two answers", fix: "use 8");
         if (recipe.Sampling is { NumGenerations: > 1 } sampling && sampling.IsGreedy())
         {

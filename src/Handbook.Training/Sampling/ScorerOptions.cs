@@ -154,7 +154,7 @@ public sealed record ScorerOptions
         Positive("unit_test_timeout", UnitTestTimeout);
         Positive("judge_best", JudgeBest);
         if (!(JudgeLeast < JudgeBest))
-            report.Error("judge_least", $"is {JudgeLeast}, but must be less than judge_best {JudgeBest}",
+            report.OutOfRange("judge_least", JudgeLeast, $"must be less than judge_best {JudgeBest}",
                 fix: "give the smallest mark that the judge is asked for");
         if (MinAnswerLength > (MaxAnswerLength ?? int.MaxValue))
             report.Error("min_answer_length", $"is {MinAnswerLength}, more than max_answer_length {MaxAnswerLength}",
@@ -176,13 +176,13 @@ public sealed record ScorerOptions
         void AtLeast(string key, int value, int least)
         {
             if (value < least)
-                report.Error(key, $"is {value}, but must be at least {least}", fix: "remove the key for its default");
+                report.OutOfRange(key, value, $"must be at least {least}", fix: "remove the key for its default");
         }
 
         void Positive(string key, double value)
         {
             if (!(value > 0))
-                report.Error(key, $"is {value}, but must be greater than 0", fix: "remove the key for its default");
+                report.OutOfRange(key, value, "must be greater than 0", fix: "remove the key for its default");
         }
     }
 }

@@ -16,9 +16,6 @@ namespace Handbook.Recipes;
 /// <param name="IsBelowMost">Whether it must be less than <paramref name="Most"/>.</param>
 internal sealed record KeyRange(double? Least, double? Most, bool IsAboveLeast = false, bool IsBelowMost = false)
 {
-    // a value is out of range where its message says so in these words; other messages are about other keys, too
-    private static readonly string[] s_words = ["but must be", "but must lie", "but is a share"];
-
     /// <summary>The bounds of a key.</summary>
     /// <param name="method">The method whose recipe is asked about; null for what no method takes.</param>
     /// <returns>Null for a key without bounds.</returns>
@@ -84,7 +81,6 @@ internal sealed record KeyRange(double? Least, double? Most, bool IsAboveLeast =
         {
             key.Property.SetValue(holder, before);
         }
-        return report.Errors.Any(error => error.What.StartsWith(string.Create(CultureInfo.InvariantCulture, $"{key.Name} is {value},"),
-            StringComparison.Ordinal) && s_words.Any(word => error.What.Contains(word, StringComparison.Ordinal)));
+        return report.IsOutOfRange(key.Name);
     }
 }

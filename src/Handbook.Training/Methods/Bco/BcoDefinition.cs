@@ -44,7 +44,7 @@ internal sealed class BcoDefinition : PreferenceDefinition
         var options = run.Preference;
         LossNames.Check<BcoLossType>(options.LossType ?? ["bco"], Name, report);
         if (options.MinDensityRatio <= 0)
-            report.Error("min_density_ratio", $"is {options.MinDensityRatio}, but must be greater than 0", fix: "use 0.5");
+            report.OutOfRange("min_density_ratio", options.MinDensityRatio, "must be greater than 0", fix: "use 0.5");
         if (options.MaxDensityRatio < options.MinDensityRatio)
             report.Error("max_density_ratio", $"is {options.MaxDensityRatio}, below min_density_ratio {options.MinDensityRatio}",
                 fix: $"use {Math.Max(10, options.MinDensityRatio)}");

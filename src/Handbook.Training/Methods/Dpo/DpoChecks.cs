@@ -21,7 +21,7 @@ internal static class DpoChecks
                 why: "that loss compares answers of different pairs, and WPO weighs pairs",
                 fix: "remove use_weighting, or use loss_type: sigmoid");
         if (options.RpoAlpha is < 0)
-            report.Error("rpo_alpha", $"is {options.RpoAlpha}, but must be 0 or greater", why: "below 0 the chosen answers are unlearned",
+            report.OutOfRange("rpo_alpha", options.RpoAlpha, "must be 0 or greater", why: "below 0 the chosen answers are unlearned",
                 fix: "use 1.0, or remove the key");
         if (options.RpoAlpha is not null && losses.Contains(DpoLossType.Sft))
             report.Warning("rpo_alpha", "adds to the loss sft, which is the same term",
@@ -31,7 +31,7 @@ internal static class DpoChecks
                 fix: $"write {RpoAsLoss(options)}, and remove rpo_alpha");
         OptionChecks.Share(options.LdAlpha, "ld_alpha", "0.5", report);
         if (options.DiscopopTau <= 0)
-            report.Error("discopop_tau", $"is {options.DiscopopTau}, but must be greater than 0", fix: "use 0.05 (the paper's value)");
+            report.OutOfRange("discopop_tau", options.DiscopopTau, "must be greater than 0", fix: "use 0.05 (the paper's value)");
         if (options.TrlCompat is not null && losses.Exists(IsCoupled) && run.Training.GradientAccumulationSteps > 1)
             report.Warning("loss_type", $"{RecipeNames.Of(losses.First(IsCoupled))} sorts or averages within a micro-batch in TRL "
                 + $"{RecipeNames.Of(options.TrlCompat)}",
@@ -79,7 +79,7 @@ internal static class DpoChecks
         OptionChecks.Smoothing(options, report);
         var robust = losses.Contains(DpoLossType.Robust);
         if (robust && options.LabelSmoothing is >= 0.5 and < 1)
-            report.Error("label_smoothing", $"is {options.LabelSmoothing}, but must be below 0.5 with loss_type robust",
+            report.OutOfRange("label_smoothing", options.LabelSmoothing, "must be below 0.5 with loss_type robust",
                 why: "the loss divides by 1 − 2ε", fix: "use 0.1, the share of labels that are wrong");
         if (losses.Contains(DpoLossType.ExoPair) && options is { LabelSmoothing: 0, TrlCompat: TrlRelease.V1_9 })
             report.Error("label_smoothing", "is 0, but loss_type exo_pair needs more than 0 in TRL 1.9",
@@ -131,7 +131,7 @@ internal static class DpoChecks
     {
         OptionChecks.Share(options.RefModelMixupAlpha, "ref_model_mixup_alpha", "0.6", report);
         if (options.RefModelSyncSteps < 1)
-            report.Error("ref_model_sync_steps", $"is {options.RefModelSyncSteps}, but must be at least 1", fix: "use 512");
+            report.OutOfRange("ref_model_sync_steps", options.RefModelSyncSteps, "must be at least 1", fix: "use 512");
         if (options.SyncRefModel && options.ReferenceFree)
             report.Error("sync_ref_model", "is on together with reference_free", why: "there is no reference to move",
                 fix: "remove one of the two");

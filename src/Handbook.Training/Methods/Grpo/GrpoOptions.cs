@@ -81,10 +81,10 @@ public sealed record GrpoOptions
     internal void Validate(MethodOptions recipe, Diagnostics report)
     {
         if (Epsilon is < 0 or >= 1)
-            report.Error("epsilon", $"is {Epsilon}, but must be at least 0 and below 1", why: "ratios below 1 − ε are cut; at 1 nothing is",
+            report.OutOfRange("epsilon", Epsilon, "must be at least 0 and below 1", why: "ratios below 1 − ε are cut; at 1 nothing is",
                 fix: "use 0.2 (the paper's value)");
         if (EpsilonHigh < 0)
-            report.Error("epsilon_high", $"is {EpsilonHigh}, but must be 0 or greater",
+            report.OutOfRange("epsilon_high", EpsilonHigh, "must be 0 or greater",
                 fix: "use 0.28 (DAPO's value), or remove the key to take epsilon");
         if (EpsilonHigh is >= 0 and var high && high < Epsilon)
             report.Warning("epsilon_high", $"is {high}, below epsilon {Epsilon}",
@@ -92,18 +92,18 @@ public sealed record GrpoOptions
                 + "the wider one",
                 fix: "use 0.28 (DAPO's value), or remove the key to take epsilon");
         if (Delta is { } delta && delta <= 1 + ClipHigh())
-            report.Error("delta", $"is {delta}, but must be greater than 1 + epsilon = {1 + ClipHigh()}",
+            report.OutOfRange("delta", delta, $"must be greater than 1 + epsilon = {1 + ClipHigh()}",
                 why: "below that it would cut what the usual clip lets through", fix: "use 4.0, or remove the key");
         if (NumIterations < 1)
-            report.Error("num_iterations", $"is {NumIterations}, but must be at least 1", fix: "use 1");
+            report.OutOfRange("num_iterations", NumIterations, "must be at least 1", fix: "use 1");
         if (StepsPerGeneration is < 1)
-            report.Error("steps_per_generation", $"is {StepsPerGeneration}, but must be at least 1",
+            report.OutOfRange("steps_per_generation", StepsPerGeneration, "must be at least 1",
                 fix: "remove the key to sample once per step");
         if (StepsPerGeneration is not null && GenerationBatchSize is not null)
             report.Error("generation_batch_size", "is given together with steps_per_generation",
                 why: "each says how many answers are sampled at once", fix: "remove one of the two");
         if (recipe.Preference.BetaOr(0) < 0)
-            report.Error("beta", $"is {recipe.Preference.Beta}, but must be 0 or greater",
+            report.OutOfRange("beta", recipe.Preference.Beta, "must be 0 or greater",
                 why: "β weighs the distance to the reference; below 0 it drives the policy away", fix: "use 0 for no reference, or 0.001");
         if (recipe.Sampling.IsGreedy())
             report.Error(recipe.Sampling.GreedyKey(), $"is {(recipe.Sampling.Temperature == 0 ? 0 : 1)}, which takes the likeliest token",
@@ -123,7 +123,7 @@ public sealed record GrpoOptions
             : "num_generations";
         var byMicroBatch = recipe.Preference.LossType is ["bnpo"];
         if (group < 2)
-            report.Error("num_generations", $"is {group}, but must be at least 2",
+            report.OutOfRange("num_generations", group, "must be at least 2",
                 why: "an answer's advantage is its reward compared with the group's mean",
                 fix: Enumerable.Range(2, 7).Reverse().FirstOrDefault(Fits) is > 0 and var fitting ? $"use {fitting}" : Cure(8));
         if (group < 2 || step < 1)

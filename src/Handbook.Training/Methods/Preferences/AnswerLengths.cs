@@ -10,10 +10,10 @@ internal static class AnswerLengths
     {
         var options = run.Preference;
         if (options.MaxPromptLength is < 1)
-            report.Error("max_prompt_length", $"is {options.MaxPromptLength}, but must be at least 1",
+            report.OutOfRange("max_prompt_length", options.MaxPromptLength, "must be at least 1",
                 why: "an answer without its prompt teaches little", fix: "use 512, or null to cut no prompt");
         if (options.MaxCompletionLength is < 1)
-            report.Error("max_completion_length", $"is {options.MaxCompletionLength}, but must be at least 1",
+            report.OutOfRange("max_completion_length", options.MaxCompletionLength, "must be at least 1",
                 why: "a row without answers has no loss", fix: "use 512, or null to cut no answer");
         if (run.Definition.Answers(run) is not { } rows || rows.Shape == AnswerShape.Prompt)
             return;

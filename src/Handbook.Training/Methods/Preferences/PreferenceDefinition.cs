@@ -67,7 +67,7 @@ internal abstract class PreferenceDefinition : AnswerDefinition
     public override void Check(MethodOptions run, Diagnostics report)
     {
         if (run.Preference.Beta is <= 0)
-            report.Error("beta", $"is {run.Preference.Beta}, but must be greater than 0",
+            report.OutOfRange("beta", run.Preference.Beta, "must be greater than 0",
                 why: "β scales the preference signal; at 0 there is none, below 0 it points the wrong way",
                 fix: "use 0.1 (the usual value), or less to let the policy move further");
     }

@@ -37,7 +37,7 @@ internal sealed class RewardDefinition : AnswerDefinition
     public override void Check(MethodOptions run, Diagnostics report)
     {
         if (run.Reward.CenterRewardsCoefficient is < 0)
-            report.Error("center_rewards_coefficient", $"is {run.Reward.CenterRewardsCoefficient}, but must be 0 or greater",
+            report.OutOfRange("center_rewards_coefficient", run.Reward.CenterRewardsCoefficient, "must be 0 or greater",
                 why: "below 0 rewards are pushed away from 0", fix: "use 0.01, or remove the key");
     }
 
