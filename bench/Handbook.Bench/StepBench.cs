@@ -62,7 +62,10 @@ internal sealed record StepResult(double TokensPerSecond, double TokensPerCpuSec
 /// <summary>Whole training steps of our engine: forward, backward, norm and clipping, AdamW.</summary>
 internal static class StepBench
 {
-    /// <summary>One warm-up step, then the measured ones; every step another batch.</summary>
+    // The first compiles; by the third what runs often is optimised, as in all of a run but its first seconds.
+    private const int WarmUp = 3;
+
+    /// <summary>A few steps to warm up, then the measured ones; every step another batch.</summary>
     /// <param name="lengthsFile">JSON list of row lengths: rows are taken in its order, as many per step as the shape says; null: full
     /// rows.</param>
     public static StepResult Measure(Shape shape, bool bf16, int steps, string? lengthsFile)
@@ -79,12 +82,12 @@ internal static class StepBench
     public static StepResult Measure(Shape shape, Decoder model, Optimizer optimizer, bool bf16, int steps, int[]? lengths)
     {
         var method = new SupervisedMethod("sft");
-        var rows = Rows(shape, lengths, (steps + 1) * shape.Rows);
+        var rows = Rows(shape, lengths, (steps + WarmUp) * shape.Rows);
         // The loader of a real run, on its thread: rows are laid out while the step before computes.
         var plan = new StepPlan(rows, new StepPlanOptions { BatchSize = shape.Rows, Epochs = 1, Sequential = true });
-        using var loader = new BatchLoader(rows, plan, method, maxTokens: 4096, 0, steps + 1);
+        using var loader = new BatchLoader(rows, plan, method, maxTokens: 4096, 0, steps + WarmUp);
         var (seconds, tokens, last, cpu) = (new List<double>(), new List<long>(), 0.0, TimeSpan.Zero);
-        for (var step = 0; step <= steps; step++)
+        for (var step = 0; step < steps + WarmUp; step++)
         {
             var work = loader.Next();
             var start = Stopwatch.GetTimestamp();
@@ -97,7 +100,7 @@ internal static class StepBench
                 last = pass.Loss;
                 optimizer.Step(1e-4, GradientNorm.ClipFactor(GradientNorm.Of(model.Parameters), 1.0));
             }
-            if (step == 0)
+            if (step < WarmUp)
             {
                 cpu = Environment.CpuUsage.TotalTime;
                 continue;

@@ -171,7 +171,7 @@ def main():
     options.add_argument("--rows", type=int, help="rows per step (default: the shape's)")
     options.add_argument("--length", type=int, help="tokens per row without --lengths (default: the shape's)")
     options.add_argument("--max-length", type=int, default=1024, help="longer rows of --lengths are cut")
-    options.add_argument("--steps", type=int, default=8, help="measured steps, after one to warm up")
+    options.add_argument("--steps", type=int, default=8, help="measured steps, after three to warm up")
     options.add_argument("--lora", type=int, help="train adapters of this rank over the frozen model")
     options.add_argument("--name", help="name in the result")
     given = options.parse_args()
@@ -203,8 +203,9 @@ def main():
         return loss.item()
 
     source = batches(shape, lengths, given.rows or shape["rows"], given.length or shape["length"])
-    ids, real, _ = next(source)
-    step(ids, real)
+    for _ in range(3):
+        ids, real, _ = next(source)
+        step(ids, real)
     seconds, tokens, useful = [], [], []
     cpu = time.process_time()
     for _ in range(given.steps):
