@@ -12,8 +12,6 @@ public sealed class ComingFromPythonGuideTests : IDisposable
     public void Every_command_of_the_chapter_runs()
     {
         GuideChapter.Prepare(_handbook);
-        foreach (var folder in (string[])["docs"])
-            Directory.CreateSymbolicLink(Path.Combine(_handbook.Folder, folder), Path.Combine(SharedFiles.Repository, folder));
         // the demo's second stage, which the examples begin with
         GuideChapter.Run(_handbook, "sft", "recipes/tiny/sft.yaml", "--max_steps=5");
 

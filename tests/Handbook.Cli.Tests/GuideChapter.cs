@@ -67,7 +67,8 @@ internal static class GuideChapter
         _ => [],
     }];
 
-    /// <summary>Gives a folder what the demo leaves behind: little data, a tokenizer, a new model, and the recipes.</summary>
+    /// <summary>Gives a folder what the demo leaves behind: little data, a tokenizer, a new model, and the repository's recipes and shapes of
+    /// models.</summary>
     public static void Prepare(HandbookProcess handbook)
     {
         var recipes = Path.Combine(SharedFiles.Repository, "recipes", "tiny");
@@ -77,7 +78,8 @@ internal static class GuideChapter
             Path.Combine(recipes, "chat.jinja"), "--output", "data/tiny/tokenizer");
         Run(handbook, "init", "--config", Path.Combine(recipes, "config.json"), "--tokenizer", "data/tiny/tokenizer", "--output",
             "runs/tiny-cpt");
-        Directory.CreateSymbolicLink(Path.Combine(handbook.Folder, "recipes"), Path.Combine(SharedFiles.Repository, "recipes"));
+        foreach (var folder in (string[])["docs", "recipes"])
+            Directory.CreateSymbolicLink(Path.Combine(handbook.Folder, folder), Path.Combine(SharedFiles.Repository, folder));
     }
 
     /// <summary>Runs a command that has to succeed.</summary>
