@@ -47,7 +47,7 @@ internal static class PlanCommand
     private static readonly Option<bool> s_noRows = new("--no-rows")
     { Description = "do not read the data: rows are taken to be as long as the recipe lets pass" };
     private static readonly Option<string?> s_memory = new("--memory")
-    { Description = "memory of one process; what needs more is not chosen", HelpName = "SIZE" };
+    { Description = "memory of one process, the program itself included; what needs more is not chosen", HelpName = "SIZE" };
     private static readonly Option<string?> s_config = new("--config")
     { Description = "a config.json in the place of the model's, where that is not on this machine", HelpName = "FILE" };
     private static readonly Option<int?> s_passes = new("--passes")
@@ -293,7 +293,7 @@ internal static class PlanCommand
             Rate = Positive("--rate", args.GetValue(s_rate)),
             Memory = args.GetValue(s_memory) is { } memory ? (long)Quantity.Bytes("--memory", memory)
                 : device?.Memory ?? (worlds is [1] ? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes : null),
-            Program = device is not null ? KnownDevice.Context : args.GetValue(s_memory) is null ? RankMemory.ProgramBytes : 0,
+            Program = device is not null ? KnownDevice.Context : RankMemory.ProgramBytes,
             Passes = (int?)Positive("--passes", args.GetValue(s_passes)),
             RowTokens = (int?)Positive("--row-tokens", args.GetValue(s_rowTokens)),
         };

@@ -81,6 +81,27 @@ public sealed class PlanCommandTests : IDisposable
         Assert.True(Simulated("--step-times", "times")[4] > 1.2 * even[4], "what was measured is not drawn from");
     }
 
+    [Theory]
+    [InlineData("starchat2-15b/sft/config_v0.1.yaml", "starcoder2-15b.json", "", "--use_peft=true --lora_target_modules=all-linear")]     // no usual targets
+    [InlineData("zephyr-141b-A35b/orpo/config_qlora.yaml", "mixtral-8x22b.json", "--use_bnb_nested_quant=false", "--use_bnb_nested_quant=true")]
+    public void What_does_not_fit_is_told_with_the_keys_that_make_it_fit(string recipe, string shape, string keys, string advised)
+    {
+        string[] words = ["plan", File("recipes/" + recipe), "--config", File("docs/shapes/" + shape), "--no-rows", "--device", "h100-80g",
+            .. keys.Split(' ', StringSplitOptions.RemoveEmptyEntries)];
+        var outcome = _handbook.Run(words);
+
+        Assert.Equal(3, outcome.Code);
+        Assert.Contains(advised, outcome.Output);
+        Assert.Equal(0, _handbook.Run([.. words[..7], .. advised.Split(' ')]).Code);
+    }
+
+    [Fact]
+    public void Memory_that_is_named_holds_the_program_too()
+    {
+        var memory = Rows(Plan("recipes/zephyr-7b-beta/sft/config_full.yaml", "docs/shapes/mistral-7b.json", ["--memory", "800GB"]))[0]["memory"]!;
+        Assert.Equal(300L << 20, memory["program"]!.GetValue<long>());
+    }
+
     [Fact]
     public void The_tables_of_the_document_are_what_its_commands_say()
     {

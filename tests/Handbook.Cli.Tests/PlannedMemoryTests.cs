@@ -54,7 +54,6 @@ public sealed class PlannedMemoryTests : IDisposable
             num_train_epochs: 1
             logging_steps: 1
             output_dir: run
-            save_strategy: "no"
             report_to: none
             {keys}
             """);

@@ -12,15 +12,29 @@ namespace Handbook.Runs;
 /// <param name="Changes">What is trained differently; empty where the numbers stay the same but for rounding.</param>
 internal sealed record FitAdvice(IReadOnlyList<string> Overrides, long Memory, double Time, string Changes)
 {
-    /// <summary>What may be changed: how much it changes what is learned, what it says of that, and its keys.</summary>
-    private static readonly (int Rank, string Changes, Func<Recipe, string[]> Keys)[] s_trained =
+    private const string AllLinear = "--lora_target_modules=all-linear";
+
+    /// <summary>What may be changed: how much it changes what is learned, what it says of that, and its keys; of several ways the first
+    /// that the model allows.</summary>
+    private static readonly (int Rank, string Changes, Func<Recipe, string[][]> Keys)[] s_trained =
     [
-        (0, "", _ => []),
-        (1, "states of the optimiser in 8 bits", recipe => recipe.Adapter.UsePeft || recipe.Training.Optimizer() != OptimizerKind.AdamW ? [] : ["--optim=adamw_8bit"]),
-        (2, "an adapter is trained in place of all weights", recipe => recipe.Adapter.UsePeft ? [] : ["--use_peft=true"]),
-        (3, "an adapter is trained over weights of 4 bits", recipe => recipe.Quantisation is { LoadIn4Bit: true } or { LoadIn8Bit: true } ? []
-            : recipe.Adapter.UsePeft ? ["--load_in_4bit=true"] : ["--use_peft=true", "--load_in_4bit=true"]),
+        (0, "", _ => [[]]),
+        (1, "states of the optimiser in 8 bits", recipe => recipe.Adapter.UsePeft || recipe.Training.Optimizer() != OptimizerKind.AdamW ? [] : [["--optim=adamw_8bit"]]),
+        (2, "an adapter is trained in place of all weights", recipe => recipe.Adapter.UsePeft ? [] : Adapted(recipe)),
+        (3, "an adapter is trained over weights of 4 bits", recipe => IsQuantised(recipe) ? [] : Adapted(recipe, "--load_in_4bit=true")),
+        (4, "an adapter is trained over weights of 4 bits, whose scales are codes as well", recipe => recipe.Quantisation switch
+        {
+            { LoadIn4Bit: true, UseBnbNestedQuant: true } or { LoadIn8Bit: true } => [],
+            { LoadIn4Bit: true } => [["--use_bnb_nested_quant=true"]],
+            _ => Adapted(recipe, "--load_in_4bit=true", "--use_bnb_nested_quant=true"),
+        }),
     ];
+
+    private static bool IsQuantised(Recipe recipe) => recipe.Quantisation is { LoadIn4Bit: true } or { LoadIn8Bit: true };
+
+    /// <summary>An adapter with more keys: where families usually have one, or everywhere.</summary>
+    private static string[][] Adapted(Recipe recipe, params string[] keys) => recipe.Adapter.UsePeft ? [keys]
+        : [["--use_peft=true", .. keys], ["--use_peft=true", AllLinear, .. keys]];
 
     /// <summary>The least changes that fit, cheapest first; those that change what is learned come last.</summary>
     /// <param name="recipe">As it is.</param>
@@ -34,8 +48,8 @@ internal sealed record FitAdvice(IReadOnlyList<string> Overrides, long Memory, d
         List<(int Rank, FitAdvice Advice)> found = [];
         foreach (var (rank, changes, keys) in s_trained)
         {
-            var trained = keys(recipe);
-            if (rank > 0 && trained.Length == 0)
+            // a family without usual targets wants them named
+            if (keys(recipe).FirstOrDefault(way => way.Length == 0 || plan(way) is not null) is not { } trained)
                 continue;
             foreach (string[] smaller in (string[][])[[], [$"--max_tokens={Shorter(recipe)}"]])
                 foreach (string[] again in (string[][])[[], ["--gradient_checkpointing=true"]])
