@@ -27,16 +27,17 @@ internal sealed partial record ChatTools(IReadOnlyList<Tool> Tools, JsonElement?
         if (list.ValueKind != JsonValueKind.Array || list.GetArrayLength() > Most)
             throw body.Wrong("tools", $"must be a list of at most {Most} tools");
         var tools = list.EnumerateArray().Select((tool, i) => One(tool, $"tools[{i}]")).ToArray();
-        var word = choice is not { } said ? "auto" : said.ValueKind == JsonValueKind.String ? said.GetString()! : "function";
+        var isNamed = choice is { ValueKind: JsonValueKind.Object };
+        var word = choice is not { } said ? "auto" : said.ValueKind == JsonValueKind.String ? said.GetString()! : "";
         if (word == "none")
             return s_none;
-        if (word is not ("auto" or "required" or "function"))
+        if (!isNamed && word is not ("auto" or "required"))
             throw body.Wrong("tool_choice", "must be none, auto, required, or an object that names a function");
         if (model.Tools is not { } form || !model.IsTold(list))
             throw body.Wrong("tools", $"cannot be told to {model.Name}: its chat template has no place for them, or shows calls in a form "
                 + "that is not known here (<tool_call>, [TOOL_CALLS], or Llama 3's JSON)", "unsupported_parameter");
         var taken = tools.Select((tool, i) => (Tool: tool, Path: $"tools[{i}].function.parameters")).ToArray();
-        if (word == "function")
+        if (isNamed)
         {
             var name = choice!.Value.TryGetProperty("function", out var function) && function.ValueKind == JsonValueKind.Object
                 && function.TryGetProperty("name", out var called) ? RequestBody.TextOf(called, "tool_choice.function.name")

@@ -56,6 +56,9 @@ internal sealed class RequestBody
         {
             using var document = JsonDocument.Parse(bytes, new() { MaxDepth = MaxDepth, AllowDuplicateProperties = false });
             json = document.RootElement.Clone();
+            // Only an escape can be half of a pair: the bytes are UTF-8. Checked here, so that no part of a request has to be afraid of it.
+            if (bytes.Span.IndexOf("\\ud"u8) >= 0 || bytes.Span.IndexOf("\\uD"u8) >= 0)
+                RequireCharacters(json, "");
         }
         catch (InvalidOperationException)
         {
@@ -68,6 +71,18 @@ internal sealed class RequestBody
         }
         return json.ValueKind == JsonValueKind.Object ? new(json, "") : throw new ApiException(400, "the request must be a JSON object",
             code: "invalid_json");
+    }
+
+    private static void RequireCharacters(JsonElement value, string path)
+    {
+        if (value.ValueKind == JsonValueKind.Object)
+            foreach (var property in value.EnumerateObject())
+                RequireCharacters(property.Value, path.Length == 0 ? property.Name : $"{path}.{property.Name}");
+        else if (value.ValueKind == JsonValueKind.Array)
+            foreach (var (i, item) in value.EnumerateArray().Index())
+                RequireCharacters(item, $"{path}[{i}]");
+        else if (value.ValueKind == JsonValueKind.String)
+            TextOf(value, path);
     }
 
     /// <summary>The value of a key; null where it is absent or null.</summary>

@@ -58,6 +58,9 @@ internal sealed class ServedChats(ServedModels models, ServerOptions options)
         var variables = body.Find("chat_template_kwargs");
         if (variables is { ValueKind: not JsonValueKind.Object } other)
             throw body.Wrong("chat_template_kwargs", $"is {RequestBody.Shown(other)}, but must be an object");
+        foreach (var field in (ReadOnlySpan<string>)["messages", "tools"])
+            if (variables is { } given && given.TryGetProperty(field, out _))
+                throw body.Wrong($"chat_template_kwargs.{field}", $"would stand in the place of the request's own; give it in the field {field}");
         return variables is null && wanted.Json is null ? null
             : new(wanted.Json, null, variables?.EnumerateObject().ToDictionary(pair => pair.Name, pair => pair.Value.Clone()));
     }

@@ -110,6 +110,25 @@ public sealed class AttackTests(ServedFixture served) : IClassFixture<ServedFixt
         await ErrorOf(response, HttpStatusCode.BadRequest);
     }
 
+    [Theory]
+    [InlineData(""" "tool_choice": 5 """, "tool_choice")]
+    [InlineData(""" "tool_choice": "function" """, "tool_choice")]
+    [InlineData(""" "tool_choice": [] """, "tool_choice")]
+    [InlineData(""" "tool_choice": "none", "chat_template_kwargs": {"messages": []} """, "chat_template_kwargs.messages")]
+    [InlineData(""" "tool_choice": "\ud800" """, "tool_choice")]
+    [InlineData(""" "tools": [{"type": "function", "function": {"name": "g", "parameters": {"type": "\udfff"}}}] """, "tools[0].function.parameters.type")]
+    [InlineData(""" "tools": null, "response_format": {"type": "json_schema", "json_schema": {"schema": {"enum": ["\ud800"]}}} """,
+        "response_format.json_schema.schema.enum[0]")]
+    [InlineData(""" "tools": null, "response_format": {"type": "json_schema", "json_schema": {"schema": {"required": ["\uDC00"]}}} """,
+        "response_format.json_schema.schema.required[0]")]
+    public async Task What_is_no_tool_or_format_is_refused(string fields, string param)
+    {
+        var tools = fields.Contains("\"tools\"", StringComparison.Ordinal) ? "" : """ "tools": [{"type": "function", "function": {"name": "f"}}], """;
+        using var response = await _http.PostAsync("/v1/chat/completions",
+            Json($$"""{"model": "base", "messages": [{"role": "user", "content": "x"}],{{tools}}{{fields}}}"""));
+        Assert.Equal(param, (await ErrorOf(response, HttpStatusCode.BadRequest)).GetProperty("param").GetString());
+    }
+
     [Fact]
     public async Task Json_that_nests_deeply_is_refused()
     {

@@ -54,8 +54,9 @@ internal abstract class Grammar
         public Grammar Body { get; set; } = Empty;
     }
 
-    public static Grammar Text(string text) =>
-        new Sequence([.. System.Text.Encoding.UTF8.GetBytes(text).Select(b => new Bytes(UInt256.Of(b, b)))]);
+    private static readonly Bytes[] s_single = [.. Enumerable.Range(0, 256).Select(b => new Bytes(UInt256.Of((byte)b, (byte)b)))];
+
+    public static Grammar Text(string text) => new Sequence([.. System.Text.Encoding.UTF8.GetBytes(text).Select(b => s_single[b])]);
 
     /// <summary>A byte of some stretches, each named by its first and last character.</summary>
     public static Grammar Any(params ReadOnlySpan<string> stretches)

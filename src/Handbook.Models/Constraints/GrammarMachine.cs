@@ -11,9 +11,7 @@ internal sealed class GrammarMachine
 
     public GrammarMachine(Grammar grammar)
     {
-        var (ways, ends) = (new HashSet<Way>(), false);
-        Expand(new(grammar, null, 0), ways, ref ends);
-        Start = Make(ways, ends);
+        Start = Reached(new([Push(grammar, null)]));
     }
 
     /// <summary>Before the first byte.</summary>
@@ -61,11 +59,11 @@ internal sealed class GrammarMachine
         ref var next = ref from.Next(value);
         if (next is not null)
             return next;
-        var (ways, ends) = (new HashSet<Way>(), false);
+        var open = new Stack<Way?>();
         foreach (var way in from.Ways)
             if (((Grammar.Bytes)way.Part).Set.Has(value))
-                Follow(way.Below, ways, ref ends);
-        return next = Make(ways, ends);
+                open.Push(way.Below);
+        return next = Reached(open);
     }
 
     /// <summary>The state behind one character, where it is the same for every character but controls, quote and backslash, as within a
@@ -103,42 +101,48 @@ internal sealed class GrammarMachine
         }
     }
 
-    private void Follow(Way? way, HashSet<Way> found, ref bool ends)
+    /// <summary>The state of all sets of bytes that some ways can begin with. A list of what is still open, and not a call within a call: a
+    /// grammar may be deeper than a thread's stack, and a rule may lead to itself.</summary>
+    /// <param name="open">The ways; null for the end. It is emptied.</param>
+    private State Reached(Stack<Way?> open)
     {
-        if (way is null)
-            ends = true;
-        else
-            Expand(way, found, ref ends);
-    }
-
-    /// <summary>Finds the sets of bytes that a way can begin with.</summary>
-    private void Expand(Way way, HashSet<Way> found, ref bool ends)
-    {
-        switch (way.Part)
+        var (found, seen, ends) = (new HashSet<Way>(), new HashSet<Way>(), false);
+        while (open.TryPop(out var way))
         {
-            case Grammar.Bytes:
-                found.Add(Push(way.Part, way.Below));
-                break;
-            case Grammar.Sequence sequence:
-                var at = way.Below;
-                for (var i = sequence.Parts.Count - 1; i >= 0; i--)
-                    at = Push(sequence.Parts[i], at);
-                Follow(at, found, ref ends);
-                break;
-            case Grammar.Choice choice:
-                foreach (var one in choice.Ways)
-                    Expand(Push(one, way.Below), found, ref ends);
-                break;
-            case Grammar.Repeat repeat:
-                if (repeat.Least == 0)
-                    Follow(way.Below, found, ref ends);
-                if (repeat.Most != 0)
-                    Expand(Push(repeat.Part, Push(repeat.Less, way.Below)), found, ref ends);
-                break;
-            case Grammar.Rule rule:
-                Expand(Push(rule.Body, way.Below), found, ref ends);
-                break;
+            if (way is null)
+            {
+                ends = true;
+                continue;
+            }
+            if (!seen.Add(way))
+                continue;
+            switch (way.Part)
+            {
+                case Grammar.Bytes:
+                    found.Add(way);
+                    break;
+                case Grammar.Sequence sequence:
+                    var at = way.Below;
+                    for (var i = sequence.Parts.Count - 1; i >= 0; i--)
+                        at = Push(sequence.Parts[i], at);
+                    open.Push(at);
+                    break;
+                case Grammar.Choice choice:
+                    foreach (var one in choice.Ways)
+                        open.Push(Push(one, way.Below));
+                    break;
+                case Grammar.Repeat repeat:
+                    if (repeat.Least == 0)
+                        open.Push(way.Below);
+                    if (repeat.Most != 0)
+                        open.Push(Push(repeat.Part, Push(repeat.Less, way.Below)));
+                    break;
+                case Grammar.Rule rule:
+                    open.Push(Push(rule.Body, way.Below));
+                    break;
+            }
         }
+        return Make(found, ends);
     }
 
     private Way Push(Grammar part, Way? below)

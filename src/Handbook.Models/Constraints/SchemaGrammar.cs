@@ -14,6 +14,15 @@ internal sealed class SchemaGrammar
     /// <summary>Deeper nested schemas, without a name, are refused.</summary>
     private const int Deepest = 32;
 
+    /// <summary>Schemas that lead to one another by names, in all.</summary>
+    private const int Longest = 200;
+
+    /// <summary>Most schemas, values and numbers of ranges in all: a larger grammar would hold up the answers of others.</summary>
+    private const int MostParts = 20_000;
+
+    /// <summary>Most characters of names and values in all, and of one name.</summary>
+    private const int MostCharacters = 120_000, LongestName = 512;
+
     /// <summary>Most numbers of a range that are counted up.</summary>
     private const int MostNumbers = 1000;
 
@@ -25,6 +34,9 @@ internal sealed class SchemaGrammar
 
     private readonly JsonElement _root;
     private readonly Dictionary<string, Grammar.Rule> _named = [];
+
+    // Levels above the schema that is being read by its name; what was read so far.
+    private int _above, _parts, _characters;
 
     private SchemaGrammar(JsonElement root) => _root = root;
 
@@ -40,30 +52,34 @@ internal sealed class SchemaGrammar
             throw Wrong(path, $"is {schema.GetRawText()}, but must be a schema", "write an object, such as {\"type\": \"string\"}");
         if (depth > Deepest)
             throw Wrong(path, "nests too deeply", "give parts of it names below $defs");
+        Count(1, path);
         var keys = schema.EnumerateObject().Select(key => key.Name).Except(s_remarks).ToList();
         if (keys.Remove("$ref"))
-            return Alone(keys, path, "$ref", Named(schema.GetProperty("$ref"), $"{path}.$ref"));
+            return Alone(keys, path, "$ref", Named(schema.GetProperty("$ref"), $"{path}.$ref", depth));
         if (keys.Remove("const"))
-            return Alone([.. keys.Except(["type"])], path, "const", JsonGrammar.Constant(schema.GetProperty("const")));
+            return Alone([.. keys.Except(["type"])], path, "const", Constants(schema, [schema.GetProperty("const")], path, "const"));
         if (keys.Remove("enum"))
-            return Alone([.. keys.Except(["type"])], path, "enum", Enumerated(schema.GetProperty("enum"), $"{path}.enum"));
+            return Alone([.. keys.Except(["type"])], path, "enum", schema.GetProperty("enum") is { ValueKind: JsonValueKind.Array } values
+                && values.GetArrayLength() > 0 ? Constants(schema, values.EnumerateArray(), path, "enum")
+                : throw Wrong($"{path}.enum", "must be a list of values", "name at least one"));
         foreach (var many in (ReadOnlySpan<string>)["anyOf", "allOf"])
             if (keys.Remove(many))
                 return Alone(keys, path, many, Several(schema.GetProperty(many), $"{path}.{many}", many, depth));
         if (!keys.Remove("type"))
             return keys.Count == 0 ? JsonGrammar.Value : Typed(keys.Contains("properties") ? "object" : keys.Contains("items") ? "array"
                 : throw Unbuilt(path, keys[0]), schema, keys, path, depth);
-        var type = schema.GetProperty("type");
-        if (type.ValueKind == JsonValueKind.String)
-            return Typed(type.GetString()!, schema, keys, path, depth);
-        if (type.ValueKind != JsonValueKind.Array || type.GetArrayLength() == 0
-            || type.EnumerateArray().Any(one => one.ValueKind != JsonValueKind.String))
-            throw Wrong($"{path}.type", "must be a word or a list of words", $"the words are {string.Join(", ", s_kinds)}");
-        string[] kinds = [.. type.EnumerateArray().Select(one => one.GetString()!)];
+        var kinds = Kinds(schema.GetProperty("type"), path);
+        if (kinds is [var single])
+            return Typed(single, schema, keys, path, depth);
         if (keys.FirstOrDefault(key => !kinds.Any(kind => KeysOf(kind).Contains(key))) is { } strange)
             throw Unbuilt(path, strange);
         return Grammar.Or([.. kinds.Select(kind => Typed(kind, schema, [.. keys.Intersect(KeysOf(kind))], path, depth))]);
     }
+
+    private static string[] Kinds(JsonElement type, string path) => type.ValueKind == JsonValueKind.String ? [type.GetString()!]
+        : type.ValueKind == JsonValueKind.Array && type.GetArrayLength() > 0
+            && type.EnumerateArray().All(one => one.ValueKind == JsonValueKind.String) ? [.. type.EnumerateArray().Select(one => one.GetString()!)]
+        : throw Wrong($"{path}.type", "must be a word or a list of words", $"the words are {string.Join(", ", s_kinds)}");
 
     private static Grammar Alone(IEnumerable<string> others, string path, string key, Grammar grammar) =>
         others.FirstOrDefault() is { } other ? throw Wrong($"{path}.{other}", $"stands beside {key}", $"write either of them, {key} inside anyOf if need be") : grammar;
@@ -96,7 +112,21 @@ internal sealed class SchemaGrammar
         };
     }
 
-    private Grammar.Rule Named(JsonElement name, string path)
+    /// <summary>Counts parts of the whole schema.</summary>
+    private void Count(int parts, string path)
+    {
+        if ((_parts += parts) > MostParts)
+            throw Wrong(path, $"is one part too many: together there are more than {MostParts:N0} schemas, values and numbers of ranges",
+                "ask for less at once");
+    }
+
+    private void Spell(int characters, string path)
+    {
+        if ((_characters += characters) > MostCharacters)
+            throw Wrong(path, $"is too much: together the names and values have more than {MostCharacters:N0} characters", "shorten them");
+    }
+
+    private Grammar.Rule Named(JsonElement name, string path, int depth)
     {
         var text = name.ValueKind == JsonValueKind.String ? name.GetString()! : "";
         if (_named.TryGetValue(text, out var rule))
@@ -108,8 +138,11 @@ internal sealed class SchemaGrammar
             if (at.ValueKind != JsonValueKind.Object || !at.TryGetProperty(Uri.UnescapeDataString(part)
                 .Replace("~1", "/", StringComparison.Ordinal).Replace("~0", "~", StringComparison.Ordinal), out at))
                 throw Wrong(path, $"is {text}, which is not there", "name a part of the same schema, such as #/$defs/item");
+        if ((_above += depth + 1) > Longest)
+            throw Wrong(path, $"lies behind more than {Longest} schemas that lead to one another", "name what is meant, without names between");
         _named[text] = rule = new();
         rule.Body = Value(at, text, 0);
+        _above -= depth + 1;
         // A rule that is nothing but itself would never begin.
         for (var (body, seen) = (rule.Body, new HashSet<Grammar> { rule }); body is Grammar.Rule other; body = other.Body)
             if (!seen.Add(body))
@@ -117,10 +150,32 @@ internal sealed class SchemaGrammar
         return rule;
     }
 
-    private static Grammar Enumerated(JsonElement values, string path) =>
-        values.ValueKind == JsonValueKind.Array && values.GetArrayLength() > 0
-            ? Grammar.Or([.. values.EnumerateArray().Select(JsonGrammar.Constant)])
-            : throw Wrong(path, "must be a list of values", "name at least one");
+    /// <summary>Values that are written out: those of the schema's type, where it has one.</summary>
+    private Grammar Constants(JsonElement schema, IEnumerable<JsonElement> values, string path, string key)
+    {
+        if (schema.TryGetProperty("type", out var type))
+        {
+            var kinds = Kinds(type, path);
+            values = values.Where(value => kinds.Any(kind => Is(value, kind)));
+        }
+        Grammar[] ways = [.. values.Select(value =>
+        {
+            Count(1, $"{path}.{key}");
+            Spell(value.GetRawText().Length, $"{path}.{key}");
+            return JsonGrammar.Constant(value);
+        })];
+        return ways.Length > 0 ? Grammar.Or(ways) : throw Wrong($"{path}.{key}", "has no value of the schema's type", "leave type out, or name another value");
+    }
+
+    private static bool Is(JsonElement value, string kind) => value.ValueKind switch
+    {
+        JsonValueKind.Object => kind == "object",
+        JsonValueKind.Array => kind == "array",
+        JsonValueKind.String => kind == "string",
+        JsonValueKind.Number => kind == "number" || kind == "integer" && value.TryGetDouble(out var number) && number == Math.Floor(number),
+        JsonValueKind.Null => kind == "null",
+        _ => kind == "boolean",
+    };
 
     private Grammar Several(JsonElement schemas, string path, string key, int depth)
     {
@@ -136,6 +191,12 @@ internal sealed class SchemaGrammar
         var properties = !schema.TryGetProperty("properties", out var given) ? []
             : given.ValueKind == JsonValueKind.Object ? given.EnumerateObject().ToArray()
             : throw Wrong($"{path}.properties", "must be an object of schemas", "leave it out for none");
+        foreach (var property in properties)
+        {
+            if (property.Name.Length > LongestName)
+                throw Wrong($"{path}.properties", $"has a name of {property.Name.Length:N0} characters", $"use at most {LongestName}");
+            Spell(property.Name.Length, $"{path}.properties");
+        }
         var required = !schema.TryGetProperty("required", out var names) ? []
             : names.ValueKind == JsonValueKind.Array && names.EnumerateArray().All(name => name.ValueKind == JsonValueKind.String)
                 ? names.EnumerateArray().Select(name => name.GetString()!).ToHashSet()
@@ -231,10 +292,12 @@ internal sealed class SchemaGrammar
         return Grammar.Of(Grammar.Text("\""), body, Grammar.Text("\""));
     }
 
-    private static Grammar Integer(JsonElement schema, string path)
+    private Grammar Integer(JsonElement schema, string path)
     {
-        long? least = Bound(schema, "minimum", path) is { } from ? from : Bound(schema, "exclusiveMinimum", path) + 1;
-        long? most = Bound(schema, "maximum", path) is { } to ? to : Bound(schema, "exclusiveMaximum", path) - 1;
+        // Where both kinds of a bound stand there, both hold.
+        long?[] lower = [Bound(schema, "minimum", path), Bound(schema, "exclusiveMinimum", path) + 1];
+        long?[] upper = [Bound(schema, "maximum", path), Bound(schema, "exclusiveMaximum", path) - 1];
+        var (least, most) = (lower.Max(), upper.Min());
         if (least is null && most is null)
             return JsonGrammar.Integer;
         if (most is null && least is 0 or 1)
@@ -242,6 +305,7 @@ internal sealed class SchemaGrammar
         if (least is null || most is null || most - least is < 0 or >= MostNumbers)
             throw Wrong($"{path}.{(least is null ? "maximum" : "minimum")}", "is built for 0 and 1 alone, or with a maximum at most "
                 + $"{MostNumbers} numbers above", "leave it out, or name the other bound");
+        Count((int)(most - least).Value, path);
         return Grammar.Or([.. Enumerable.Range(0, (int)(most - least).Value + 1)
             .Select(i => Grammar.Text((least.Value + i).ToString(CultureInfo.InvariantCulture)))]);
     }

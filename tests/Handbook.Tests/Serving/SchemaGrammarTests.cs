@@ -23,6 +23,8 @@ public sealed class SchemaGrammarTests
         """{"type": "number"}""",
         """{"type": "number", "minimum": 0}""",
         """{"type": ["boolean", "null"]}""",
+        """{"type": ["string", "integer"], "enum": ["red", 7, null, 7.5]}""",
+        """{"type": "integer", "minimum": 2, "exclusiveMinimum": 4, "maximum": 12, "exclusiveMaximum": 20}""",
         """{"enum": ["red", 7, null, {"a": [1]}]}""",
         """{"const": "ü\n\""}""",
         """{"type": "array", "items": {"type": "boolean"}, "minItems": 1, "maxItems": 3}""",
@@ -54,6 +56,27 @@ public sealed class SchemaGrammarTests
         return new UTF8Encoding(false, throwOnInvalidBytes: true).GetString([.. text]);
     }
 
+    [Fact] // by calls within calls each of the first four would end the whole process: no stack is that deep
+    public void What_one_schema_may_ask_for_has_bounds()
+    {
+        var chain = Enumerable.Range(0, 50_000).Select(i => $"\"d{i}\": {{\"$ref\": \"#/$defs/d{i + 1}\"}}");
+        Says("lies behind more than 200 schemas", $"{{\"$ref\": \"#/$defs/d0\", \"$defs\": {{{string.Join(',', chain)}}}}}");
+        Says("is one part too many", Properties(20_001));
+        Says("has a name of 100,000 characters", $"{{\"properties\": {{\"{new string('x', 100_000)}\": {{}}}}, \"additionalProperties\": {{}}}}");
+        Says("together the names and values have more than 120,000 characters", $"{{\"const\": \"{new string('x', 200_000)}\"}}");
+        Says("is one part too many", $"{{\"type\": \"array\", \"prefixItems\": [{string.Join(',', Enumerable.Repeat("{\"type\": \"integer\", \"minimum\": 0, \"maximum\": 999}", 30))}]}}");
+        // What is left open of many can still be many, one behind another.
+        var machine = new GrammarMachine(SchemaGrammar.Of(JsonElement.Parse(Properties(19_000)), "schema"));
+        Assert.True(machine.Start.CanGoOn);
+        Assert.True(machine.Step(machine.Start, (byte)'{').CanGoOn);
+
+        static string Properties(int count) =>
+            $"{{\"properties\": {{{string.Join(',', Enumerable.Range(0, count).Select(i => $"\"{i}\": {{\"type\": \"null\"}}"))}}}}}";
+
+        static void Says(string message, string schema) =>
+            Assert.Contains(message, Assert.Throws<InputException>(() => SchemaGrammar.Of(JsonElement.Parse(schema), "schema")).Message);
+    }
+
     [Theory, MemberData(nameof(Schemas))]
     public void Whatever_the_grammar_writes_is_what_the_schema_allows(string text)
     {
@@ -73,6 +96,8 @@ public sealed class SchemaGrammarTests
     [Theory]
     [InlineData("{}", """{"a": [1, -2.5e3, "x\u00e4\ud83d\ude00", true, false, null, {"b": {}}]}""", true)]
     [InlineData("{}", "[ ]", true)]
+    [InlineData("""{"anyOf": [{"$ref": "#"}, {"type": "boolean"}]}""", "true", true)]
+    [InlineData("""{"anyOf": [{"$ref": "#"}, {"type": "boolean"}]}""", "1", false)]
     [InlineData("{}", "[1,]", false)]
     [InlineData("{}", "01", false)]
     [InlineData("{}", "\"\\ud800\"", false)]
@@ -106,6 +131,7 @@ public sealed class SchemaGrammarTests
     [InlineData("""{"allOf": [{}, {}]}""", "schema.allOf has several schemas")]
     [InlineData("""{"type": "string", "format": "email"}""", "schema.format is \"email\", which is not built")]
     [InlineData("""{"enum": [1], "minimum": 2}""", "schema.minimum stands beside enum")]
+    [InlineData("""{"type": "string", "enum": [1]}""", "schema.enum has no value of the schema's type")]
     [InlineData("""{"type": "array", "items": 3}""", "schema.items is 3, but must be a schema")]
     [InlineData("""{"type": "string", "minLength": 4, "maxLength": 2}""", "schema.maxLength is 2, and minLength is 4")]
     public void What_a_grammar_cannot_hold_is_refused_with_its_path(string schema, string message) =>
