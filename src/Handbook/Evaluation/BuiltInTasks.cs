@@ -29,6 +29,9 @@ internal static class BuiltInTasks
         if (word.EndsWith(Ending, StringComparison.OrdinalIgnoreCase) || word.EndsWith(".yml", StringComparison.OrdinalIgnoreCase)
             || Path.Exists(word))
             return TaskFile.Load(word, note);
+        if (word.Split(',', StringSplitOptions.TrimEntries) is { Length: > 1 } several && several.All(Names.Contains))
+            throw new InputException($"--task {word} names {several.Length} tasks at once",
+                fix: $"name each by itself: {string.Join(' ', several.Select(one => $"--task {one}"))}");
         throw new InputException($"there is no task {word}", fix: (Spelling.Nearest(word, Names) is { } near ? $"did you mean {near}? " : "")
             + "`handbook evaluate --list` shows those that are built in; others are YAML files, e.g. my_task.yaml");
     }

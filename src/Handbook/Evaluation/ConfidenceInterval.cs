@@ -8,7 +8,8 @@ namespace Handbook.Evaluation;
 /// <param name="High">Upper bound.</param>
 /// <param name="Way">How the interval was found: <c>Wilson</c> or <c>bootstrap</c>.</param>
 /// <param name="Count">Rows, or what else was counted.</param>
-internal readonly record struct MeasuredValue(double Value, double Low, double High, string Way, int Count);
+/// <param name="StandardError">That of the mean, or of a bootstrap the deviation of its values; NaN as the bounds.</param>
+internal readonly record struct MeasuredValue(double Value, double Low, double High, string Way, int Count, double StandardError);
 
 /// <summary>Intervals of 95 %.</summary>
 internal static class ConfidenceInterval
@@ -18,15 +19,19 @@ internal static class ConfidenceInterval
     private const int Resamples = 1000;
 
     /// <summary>A share of rows. Wilson 1927, Probable inference.</summary>
-    /// <remarks><code>( p + z²/2n ± z √( p(1−p)/n + z²/4n² ) ) / ( 1 + z²/n )</code></remarks>
+    /// <remarks><code>
+    /// ( p + z²/2n ± z √( p(1−p)/n + z²/4n² ) ) / ( 1 + z²/n )
+    /// standard error = √( p(1−p) / (n−1) )
+    /// </code></remarks>
     public static MeasuredValue Wilson(int right, int count)
     {
         if (count == 0)
-            return new(double.NaN, double.NaN, double.NaN, "Wilson", 0);
+            return new(double.NaN, double.NaN, double.NaN, "Wilson", 0, double.NaN);
         double n = count, p = right / n, z2 = Z * Z;
         var middle = p + z2 / (2 * n);
         var half = Z * Math.Sqrt(p * (1 - p) / n + z2 / (4 * n * n));
-        return new(p, Math.Max(0, (middle - half) / (1 + z2 / n)), Math.Min(1, (middle + half) / (1 + z2 / n)), "Wilson", count);
+        return new(p, Math.Max(0, (middle - half) / (1 + z2 / n)), Math.Min(1, (middle + half) / (1 + z2 / n)), "Wilson", count,
+            count > 1 ? Math.Sqrt(p * (1 - p) / (n - 1)) : double.NaN);
     }
 
     /// <summary>Any function of the rows: percentiles of its values over rows drawn with replacement. Efron 1979.</summary>
@@ -36,13 +41,13 @@ internal static class ConfidenceInterval
     public static MeasuredValue Bootstrap(int rows, Func<IReadOnlyList<int>, double> aggregate, long seed, int? count = null)
     {
         if (rows == 0)
-            return new(double.NaN, double.NaN, double.NaN, "bootstrap", 0);
+            return new(double.NaN, double.NaN, double.NaN, "bootstrap", 0, double.NaN);
         var all = new int[rows];
         for (var i = 0; i < rows; i++)
             all[i] = i;
         var value = aggregate(all);
         if (rows == 1)
-            return new(value, double.NaN, double.NaN, "bootstrap", count ?? 1);
+            return new(value, double.NaN, double.NaN, "bootstrap", count ?? 1, double.NaN);
         var random = new SplitMix((ulong)seed);
         var (values, drawn) = (new double[Resamples], new int[rows]);
         for (var b = 0; b < Resamples; b++)
@@ -52,7 +57,9 @@ internal static class ConfidenceInterval
             values[b] = aggregate(drawn);
         }
         Array.Sort(values);
-        return new(value, values[(int)(0.025 * Resamples)], values[(int)(0.975 * Resamples) - 1], "bootstrap", count ?? rows);
+        var mean = values.Average();
+        return new(value, values[(int)(0.025 * Resamples)], values[(int)(0.975 * Resamples) - 1], "bootstrap", count ?? rows,
+            Math.Sqrt(values.Sum(one => (one - mean) * (one - mean)) / (Resamples - 1)));
     }
 
     /// <summary>The mean: Wilson where every value is 0 or 1, otherwise bootstrap.</summary>

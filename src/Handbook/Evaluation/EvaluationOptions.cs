@@ -60,6 +60,22 @@ internal sealed record EvaluationOptions
     /// <summary>Who share the rows out; the first of them writes and speaks.</summary>
     public Workers Workers { get; init; } = Workers.Alone;
 
+    /// <summary>What was asked for and changes nothing of some tasks, a line for each option.</summary>
+    public IEnumerable<string> WithoutEffect()
+    {
+        (string Option, bool IsGiven, Func<EvaluationTask, bool> Counts, string Why)[] options =
+        [
+            ("--num-fewshot", FewShot > 0, task => task.HasQuestions, "whole texts and pairs have no question before which examples stand"),
+            ("--apply-chat-template", Chat, task => task.HasQuestions, "whole texts and pairs are read as they are"),
+            ("--num-generations", Repeats is not null, task => task.Kind == TaskKind.GenerateUntil, "no answer is drawn"),
+            ("--temperature", Temperature is not null, task => task.Kind == TaskKind.GenerateUntil, "no answer is drawn"),
+            ("--allow-code", AllowCode, _ => Tasks.Any(task => task.RunsCode), "no code is run"),
+        ];
+        foreach (var (option, isGiven, counts, why) in options)
+            if (isGiven && Tasks.Where(task => !counts(task)).Select(task => task.Name).ToArray() is { Length: > 0 } left)
+                yield return $"{option} has no effect on {string.Join(", ", left)}: {why}";
+    }
+
     /// <exception cref="InputException">A value is out of its range.</exception>
     public void Validate()
     {

@@ -24,17 +24,21 @@ internal static class EvaluationReport
                 yield return $"{result.Task.Name}: {remark}";
     }
 
-    /// <summary>As the harness's results file has it (<c>results</c>, <c>n-shot</c>, <c>n-samples</c>), with the intervals beside.</summary>
+    /// <summary>As the harness's results file has it (<c>results</c>, <c>higher_is_better</c>, <c>n-shot</c>, <c>n-samples</c>), with the
+    /// intervals beside.</summary>
     public static JsonObject Json(EvaluationOptions options, IReadOnlyList<TaskResult> results)
     {
-        var (values, intervals, shots, counts) = (new JsonObject(), new JsonObject(), new JsonObject(), new JsonObject());
+        var (values, intervals, shots, counts, better) = (new JsonObject(), new JsonObject(), new JsonObject(), new JsonObject(), new JsonObject());
         foreach (var result in results)
         {
             var name = result.Task.Name;
             (values[name], intervals[name]) = (new JsonObject { ["alias"] = name }, new JsonObject());
+            better[name] = new JsonObject(result.Values.Select(value => value.Metric).Distinct().Select(metric =>
+                KeyValuePair.Create<string, JsonNode?>(metric, result.Task.HigherIsBetter(metric))));
             foreach (var (metric, filter, value) in result.Values)
             {
                 values[name]![$"{metric},{filter}"] = Number(value.Value);
+                values[name]![$"{metric}_stderr,{filter}"] = Number(value.StandardError);
                 intervals[name]![$"{metric},{filter}"] = new JsonObject
                 {
                     ["low"] = Number(value.Low),
@@ -51,6 +55,7 @@ internal static class EvaluationReport
         {
             ["results"] = values,
             ["intervals"] = intervals,
+            ["higher_is_better"] = better,
             ["n-shot"] = shots,
             ["n-samples"] = counts,
             ["remarks"] = new JsonObject(results.Where(result => result.Remarks.Count > 0).Select(result =>

@@ -33,6 +33,8 @@ internal sealed class EvaluationRun : IDisposable
     {
         options.Validate();
         RequireHead(options);
+        foreach (var line in options.WithoutEffect())
+            options.Observer.Noted(line);
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         var workers = options.Workers;
         using var taken = options.Output is null || !workers.IsFirst ? null : RunLock.Take(options.Output, options.CommandLine, "--output");
@@ -68,25 +70,34 @@ internal sealed class EvaluationRun : IDisposable
     {
         var named = task.Data ?? throw new InputException($"{task.Name} has no rows of its own",
             fix: $"name them: --data {task.Name}=FILE");
+        if (task.Kind == TaskKind.GenerateUntil)
+            GenerationWork.Require(_options, task);
         var data = Workers.FirstOnHost(() => _options.Bring(named));
         var source = Dataset.Open(data, task.Folder);
         foreach (var remark in source.Remarks)
             _options.Observer.Said(remark);
-        var rows = source.Read().Where(row => row.Problem?.Reason != PlainTextFile.BlankLine).Take(_options.Limit ?? int.MaxValue).ToList();
+        var rows = Rows(source).Take(_options.Limit ?? int.MaxValue).ToList();
         if (rows.Count == 0)
             throw new InputException($"{task.Name}: {data.Id} holds no row", fix: $"name other rows: --data {task.Name}=FILE");
-        var shots = task.Kind is TaskKind.LoglikelihoodRolling or TaskKind.RewardAccuracy ? 0 : _options.FewShot ?? task.FewShot;
-        var own = task.FewShotData is null || task.FewShotData == task.Data;
-        var examples = shots == 0 ? [] : own ? source.Read().ToList()
-            : Dataset.Open(Workers.FirstOnHost(() => _options.Bring(task.FewShotData!)), task.Folder).Read().ToList();
+        var shots = task.HasQuestions ? _options.FewShot ?? task.FewShot : 0;
+        var own = task.Samples is null && (task.FewShotData is null || task.FewShotData == task.Data);
+        var examples = shots == 0 ? [] : task.Samples?.ToList() ?? Rows(own ? source
+            : Dataset.Open(Workers.FirstOnHost(() => _options.Bring(task.FewShotData!)), task.Folder)).ToList();
         var maker = new QuestionMaker(task, examples, own, _options.Seed);
         TaskQuestion[] questions = [.. rows.Select((row, i) => maker.Question(row, i, shots))];
+        if (task.Metrics.Any(metric => metric.Name == TaskMetrics.Instructions))
+            foreach (var question in questions)
+                InstructionMeasures.Require(question);
         return new(task, questions, shots)
         {
             Decides = Decides(task, shots, questions),
             Pairs = task.Kind == TaskKind.RewardAccuracy ? RewardPairs.Of(_options, task, source, data, questions) : null,
         };
     }
+
+    // Numbered alike as questions and as examples: a row is no example of itself.
+    private static IEnumerable<SourceRow> Rows(IRowSource source) =>
+        source.Read().Where(row => row.Problem?.Reason != PlainTextFile.BlankLine);
 
     private TaskResult Evaluate(Prepared prepared)
     {

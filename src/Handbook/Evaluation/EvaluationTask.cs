@@ -1,5 +1,6 @@
 using System.Text.RegularExpressions;
 using Handbook.Data.Mixing;
+using Handbook.Data.Sources;
 using Handbook.Text.Templates;
 
 namespace Handbook.Evaluation;
@@ -35,6 +36,9 @@ internal sealed record EvaluationTask
 
     /// <summary>The rows that examples are taken from; null for those that are evaluated, each row's own left out.</summary>
     public DatasetSpec? FewShotData { get; init; }
+
+    /// <summary>Examples that stand in the task file itself; null for rows of <see cref="FewShotData"/>.</summary>
+    public IReadOnlyList<SourceRow>? Samples { get; init; }
 
     /// <summary>Stands before everything, a template over the row.</summary>
     public TaskField? Description { get; init; }
@@ -72,6 +76,17 @@ internal sealed record EvaluationTask
 
     /// <summary>All that was read to make it: results are only continued under the same text.</summary>
     public required string Definition { get; init; }
+
+    /// <summary>Whether a row asks something, before which a description and examples can stand.</summary>
+    public bool HasQuestions => Kind is not (TaskKind.LoglikelihoodRolling or TaskKind.RewardAccuracy);
+
+    /// <summary>Whether answers are run as programs.</summary>
+    public bool RunsCode => Metrics.Any(metric => metric.Name == TaskMetrics.Pass);
+
+    /// <summary>Whether a larger value of a metric is a better one; a metric has several names where it measures several things.</summary>
+    public bool HigherIsBetter(string metric) => Metrics.FirstOrDefault(known => known.Name == metric
+        || known.Name == TaskMetrics.Pass && metric.StartsWith("pass@", StringComparison.Ordinal)
+        || known.Name == TaskMetrics.Instructions)?.HigherIsBetter ?? true;
 
     /// <summary>What it is, for the list.</summary>
     public string About { get; init; } = "";

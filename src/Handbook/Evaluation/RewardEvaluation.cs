@@ -27,12 +27,25 @@ internal sealed class RewardPairs
         var config = options.Model.Config().Decoder;
         var longest = config.Positions == PositionKind.Learned ? Math.Min(options.MaxLength ?? int.MaxValue, config.MaxPositions)
             : options.MaxLength;
-        var pairs = new RewardPairs(new(source, data, Tokenizer.Load(options.Model.HavingTokenizer), longest));
+        var pairs = new RewardPairs(Tokenizer());
         if (questions.Any(question => pairs.Read(question).Row is not null))
             return pairs;
         throw new InputException($"{task.Name}: {data.Id} holds no pair that can be scored"
             + string.Concat(Told(questions.Select(question => pairs.Read(question).Left!)).Select(left => $"\n    {left}")),
             fix: "name rows with chosen and rejected answers");
+
+        ScoreTokenizer Tokenizer()
+        {
+            try
+            {
+                return new(source, data, Text.Tokenizers.Tokenizer.Load(options.Model.HavingTokenizer), longest);
+            }
+            catch (InputException unknown) when (unknown.Fix?.Contains("--column", StringComparison.Ordinal) == true)
+            {
+                // The fix of another command: here are no columns to name.
+                throw new InputException(unknown.What, unknown.Why, "name rows with the columns chosen and rejected, and prompt if need be", unknown);
+            }
+        }
     }
 
     /// <summary>The tokens of a pair, or why there are none.</summary>

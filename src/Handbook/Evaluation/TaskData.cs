@@ -1,3 +1,6 @@
+using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Nodes;
 using Handbook.Base;
 using Handbook.Data.Mixing;
 using Handbook.Data.Sources;
@@ -39,6 +42,37 @@ internal sealed class TaskData(MapNode map, TaskValues keys, Diagnostics report,
     public DatasetSpec? Examples(string? split) =>
         (split ?? keys.Text(map, "fewshot_split") ?? keys.Text(map, "training_split") ?? keys.Text(map, "validation_split")) is { } named
             ? Rows(named) : null;
+
+    /// <summary>Examples that the file holds itself; null for none.</summary>
+    /// <param name="node">Rows, as lists of columns with their values.</param>
+    public IReadOnlyList<SourceRow>? Samples(RecipeNode? node)
+    {
+        if (node is null or ScalarNode { IsNull: true })
+            return null;
+        if (node is ListNode { Items.Count: > 0 } list && list.Items.All(item => item is MapNode))
+            return [.. list.Items.Select((item, i) => new SourceRow
+            {
+                File = name,
+                Row = i + 1,
+                Line = item.Span.Line,
+                Value = JsonSerializer.SerializeToElement(Json(item)),
+            })];
+        report.ErrorAt(node.Span, "fewshot_config.samples is a list of examples, each with the columns of a row",
+            fix: "write `- question: …` with `answer: …` below question");
+        return null;
+    }
+
+    private static JsonNode? Json(RecipeNode node) => node switch
+    {
+        MapNode map => new JsonObject(map.Entries.Select(entry => KeyValuePair.Create(entry.Key.Text, Json(entry.Value)))),
+        ListNode list => new JsonArray([.. list.Items.Select(Json)]),
+        ScalarNode { IsNull: true } => null,
+        ScalarNode { Quoted: false } plain when TaskValues.Truths.TryGetValue(plain.Text, out var truth) => JsonValue.Create(truth),
+        ScalarNode { Quoted: false } plain when long.TryParse(plain.Text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture,
+            out var whole) => JsonValue.Create(whole),
+        ScalarNode text => JsonValue.Create(text.Text),
+        _ => null,
+    };
 
     private DatasetSpec? Rows(string? split)
     {

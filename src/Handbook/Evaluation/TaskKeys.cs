@@ -43,6 +43,8 @@ internal sealed class TaskKeys(MapNode map, string name, string? folder, Diagnos
         if (report.HasErrors)
             return null;
         var kind = keys.OneOf(map, "output_type", s_kinds, TaskKind.GenerateUntil);
+        foreach (var entry in map.Entries.Where(entry => Unread(kind).Contains(entry.Key.Text) && entry.Value is not ScalarNode { Text: "" }))
+            Note(entry, $"no task of output_type {s_kinds.First(known => known.Value == kind).Key} reads it");
         var called = keys.Text(map, "task");
         if (called is null && map["task"] is null)
             report.ErrorAt(map.Span, "the task has no name", fix: "add `task: my_task`");
@@ -50,7 +52,7 @@ internal sealed class TaskKeys(MapNode map, string name, string? folder, Diagnos
         var fewShot = map["fewshot_config"] as MapNode;
         if (fewShot is null && map["fewshot_config"] is { } other)
             report.ErrorAt(other.Span, "fewshot_config is a map", fix: "write `sampler: first_n` below it");
-        keys.Only(fewShot, "fewshot_config", ["sampler", "split"]);
+        keys.Only(fewShot, "fewshot_config", ["sampler", "split", "samples"]);
         var first = keys.OneOf(fewShot, "sampler", new Dictionary<string, bool> { ["default"] = false, ["first_n"] = true }, false);
         var metrics = new TaskMetrics(keys, report).Read(map["metric_list"], kind);
         var task = new EvaluationTask
@@ -59,6 +61,7 @@ internal sealed class TaskKeys(MapNode map, string name, string? folder, Diagnos
             Kind = kind,
             Data = sets.Evaluated(),
             FewShotData = sets.Examples(keys.Text(fewShot, "split")),
+            Samples = sets.Samples(fewShot?["samples"]),
             Description = Field("description"),
             Text = Field("doc_to_text"),
             Target = Field("doc_to_target"),
@@ -82,13 +85,30 @@ internal sealed class TaskKeys(MapNode map, string name, string? folder, Diagnos
     {
         var key = entry.Key.Text;
         if (s_withoutEffect.TryGetValue(key, out var why))
-            note($"note: {name}:{entry.Key.Span.Line}: {key} has no effect: {why}");
+            Note(entry, why);
         else if (key is "group" or "task_list" || key == "task" && entry.Value is not ScalarNode)
             report.ErrorAt(entry.Key.Span, $"{key} names a group of tasks", fix: "name the tasks one by one with --task");
         else if (!s_known.Contains(key))
             report.ErrorAt(entry.Key.Span, $"{key} is no key of a task that can be honoured here",
                 "the results would not be what the file asks for",
                 Spelling.Nearest(key, s_known) is { } near ? $"did you mean {near}?" : $"remove it; there are {string.Join(", ", s_known)}");
+    }
+
+    private void Note(MapEntry entry, string why) => note($"note: {name}:{entry.Key.Span.Line}: {entry.Key.Text} has no effect: {why}");
+
+    /// <summary>Keys that change nothing of a kind of task.</summary>
+    private static string[] Unread(TaskKind kind)
+    {
+        string[] answers = ["generation_kwargs", "repeats", "filter_list"];
+        string[] questions = ["doc_to_text", "doc_to_choice", "description", "fewshot_config", "fewshot_split", "target_delimiter",
+            "fewshot_delimiter"];
+        return kind switch
+        {
+            TaskKind.GenerateUntil => [],
+            TaskKind.LoglikelihoodRolling => [.. answers, .. questions],
+            TaskKind.RewardAccuracy => [.. answers, .. questions, "doc_to_target"],
+            _ => answers,
+        };
     }
 
     private void Require(EvaluationTask task)
@@ -103,7 +123,7 @@ internal sealed class TaskKeys(MapNode map, string name, string? folder, Diagnos
         };
         foreach (var key in needed.Where(key => map[key] is null))
             report.ErrorAt(map["output_type"]?.Span ?? map.Span, $"the task has no {key}", fix: $"add `{key}: …`, a column or a template");
-        if (task.FewShot > 0 && task.Kind is TaskKind.LoglikelihoodRolling or TaskKind.RewardAccuracy)
+        if (task.FewShot > 0 && !task.HasQuestions)
             report.ErrorAt(map["num_fewshot"]?.Span, "num_fewshot has no meaning where whole texts are scored", fix: "remove it");
     }
 

@@ -101,7 +101,10 @@ internal sealed class QuestionMaker(EvaluationTask task, IReadOnlyList<SourceRow
         }
     }
 
-    private IReadOnlyList<string> Choices(SourceRow row)
+    private IReadOnlyList<string> Choices(SourceRow row) => Listed(row) is { Count: > 0 } choices ? choices
+        : throw Wrong(row, task.Choices!, "gives an empty list", "correct the row, or remove it: there is nothing to choose");
+
+    private IReadOnlyList<string> Listed(SourceRow row)
     {
         var field = task.Choices!;
         if (field.Items is { } items)
@@ -117,6 +120,8 @@ internal sealed class QuestionMaker(EvaluationTask task, IReadOnlyList<SourceRow
     {
         var field = task.Target!;
         var value = Column(field, row) is { } column ? JsonNode.Parse(column.GetRawText()) : Literal(Render(field, row), choices.Count > 0);
+        if (value is JsonArray { Count: 0 })
+            throw Wrong(row, field, "gives an empty list", "correct the row, or remove it: no answer is right");
         if (choices.Count == 0)
             return ([], value is JsonArray texts ? [.. texts.Select(Shown)] : [Shown(value)]);
         var right = value is JsonArray several ? [.. several.Select(one => Index(one, row, choices))] : new[] { Index(value, row, choices) };

@@ -94,11 +94,30 @@ internal sealed class GenerationWork : TaskWork
             BatchSize = options.BatchSize,
         };
         sampling.Validate();
-        if (_repeats > 1 && sampling.Temperature == 0)
-            throw new InputException($"{task.Name}: {_repeats} answers to a prompt are asked for, which at temperature 0 are all the same",
+        _measures = new(task);
+        _answers = new(ModelWithoutOwner(model), sampling, task.Generation.Until ?? [task.FewShotDelimiter], textsAreTurns: options.Chat,
+            options.MaxLength - task.Generation.MaxTokens);
+    }
+
+    /// <summary>Looks at what a task asks for before anything is asked.</summary>
+    /// <exception cref="InputException">It cannot be answered or measured so.</exception>
+    public static void Require(EvaluationOptions options, EvaluationTask task)
+    {
+        var repeats = options.Repeats ?? task.Repeats;
+        if (repeats > 1 && (options.Temperature ?? task.Generation.Temperature) == 0)
+            throw new InputException($"{task.Name}: {repeats} answers to a prompt are asked for, which at temperature 0 are all the same",
                 fix: "add --temperature 0.8, or ask for one");
-        _measures = new(task, _repeats, options.AllowCode);
-        _answers = new(ModelWithoutOwner(model), sampling, task.Generation.Until ?? [task.FewShotDelimiter], textsAreTurns: options.Chat);
+        if (options.MaxLength <= task.Generation.MaxTokens)
+            throw new InputException($"--max-length is {options.MaxLength}, but an answer of {task.Name} may have "
+                + $"{task.Generation.MaxTokens} tokens by itself", fix: $"leave it out, or use more, e.g. {2 * task.Generation.MaxTokens}");
+        if (task.Metrics.FirstOrDefault(metric => metric.Name == TaskMetrics.Pass) is not { } pass)
+            return;
+        if (pass.K.FirstOrDefault(k => k > repeats) is > 0 and var most)
+            throw new InputException($"{task.Name}: pass@{most} needs {most} answers to each prompt, but {repeats} are asked for",
+                fix: $"add --num-generations {most} --temperature 0.8");
+        if (!options.AllowCode)
+            throw new InputException($"{task.Name} runs code that the model writes, in a sandbox, and that is not allowed",
+                fix: "add --allow-code");
     }
 
     // The run owns the model; several tasks use it.
@@ -155,19 +174,11 @@ internal sealed class AnswerMeasures : IDisposable
     private readonly EvaluationTask _task;
     private readonly UnitTestScorer? _tests;
 
-    /// <exception cref="InputException">A metric cannot be measured so.</exception>
-    public AnswerMeasures(EvaluationTask task, int repeats, bool allowCode)
+    public AnswerMeasures(EvaluationTask task)
     {
         _task = task;
-        if (task.Metrics.FirstOrDefault(metric => metric.Name == TaskMetrics.Pass) is not { } pass)
-            return;
-        if (pass.K.FirstOrDefault(k => k > repeats) is > 0 and var most)
-            throw new InputException($"{task.Name}: pass@{most} needs {most} answers to each prompt, but {repeats} are asked for",
-                fix: $"add --num-generations {most} --temperature 0.8");
-        if (!allowCode)
-            throw new InputException($"{task.Name} runs code that the model writes, in a sandbox, and that is not allowed",
-                fix: "add --allow-code");
-        _tests = new(new() { Command = "python3 solution.py", Template = "{answer}\n\n{reference}\n", Allowed = true });
+        if (task.RunsCode)
+            _tests = new(new() { Command = "python3 solution.py", Template = "{answer}\n\n{reference}\n", Allowed = true });
     }
 
     /// <param name="answers">Of each question, all answers.</param>

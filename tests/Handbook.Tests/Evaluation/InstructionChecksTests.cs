@@ -52,6 +52,21 @@ public sealed class InstructionChecksTests
         Assert.False(InstructionChecks.Strict(kind, given, "  "));
     }
 
+    [Theory]
+    [InlineData("""["keywords:existence"]""", """[{"keywords": ["sun", "c++"]}]""", "has a word that is no regular expression")]
+    [InlineData("""["keywords:forbidden_words"]""", """[{"forbidden_words": ["sun", 5]}]""", "forbidden_words that is a list of words")]
+    [InlineData("""["keywords:letter_frequency"]""", """[{"letter": " ", "let_frequency": 2, "let_relation": "at least"}]""", "letter that is a letter")]
+    [InlineData("""["language:response_language"]""", """[{"language": 5}]""", "language that is a text")]
+    [InlineData("""["startend:quotes"]""", "[{}]", "did you mean startend:quotation?")]
+    [InlineData("[5]", "[{}]", "a list of names")]
+    public void A_row_with_a_wrong_instruction_is_told_before_anything_is_asked(string kinds, string arguments, string expected)
+    {
+        var row = JsonDocument.Parse($$"""{"instruction_id_list": {{kinds}}, "kwargs": {{arguments}}}""").RootElement;
+        var problem = Assert.Throws<InputException>(() => InstructionMeasures.Require(new() { Number = 0, Place = "rows:1", Row = row }));
+        Assert.StartsWith("rows:1: ", problem.What);
+        Assert.Contains(expected, problem.Message);
+    }
+
     [Fact]
     public void Loose_looks_past_a_first_or_last_line_and_asterisks()
     {

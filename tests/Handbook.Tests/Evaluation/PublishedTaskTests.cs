@@ -32,7 +32,7 @@ public sealed class PublishedTaskTests
             {
                 Metrics = [new(metric) { Ignored = [new(","), new("(?s).*A: ")] }],
             };
-        using var measures = new AnswerMeasures(task, 1, allowCode: false);
+        using var measures = new AnswerMeasures(task);
         var (right, all) = (0, 0);
         foreach (var row in Rows("gsm8k", "example_model_solutions-a.jsonl"))
         {
@@ -62,7 +62,7 @@ public sealed class PublishedTaskTests
         var task = BuiltInTasks.Find("gsm8k", _ => { });
         var (train, test) = (Rows("gsm8k", "train.jsonl").Take(50).ToArray(), Rows("gsm8k", "test-a.jsonl").ToArray());
         var maker = new QuestionMaker(task, train, examplesAreRows: false, seed: 1);
-        using var measures = new AnswerMeasures(task, 1, allowCode: false);
+        using var measures = new AnswerMeasures(task);
         foreach (var (row, i) in test.Select((row, i) => (row, i)))
         {
             var question = maker.Question(row, i, 5);
@@ -114,7 +114,7 @@ public sealed class PublishedTaskTests
         var task = BuiltInTasks.Find("humaneval", _ => { });
         var maker = new QuestionMaker(task, [], true, 1);
         var questions = rows.Select((row, i) => maker.Question(row, i, 0)).ToArray();
-        using var measures = new AnswerMeasures(task with { Metrics = [new("pass@k") { K = [1, 3] }] }, 3, allowCode: true);
+        using var measures = new AnswerMeasures(task with { Metrics = [new("pass@k") { K = [1, 3] }] });
         // One right in three: pass@1 = 1/3, pass@3 = 1. The second is right as a fenced block that defines the function again.
         var found = measures.Of(questions, [.. rows.Select((row, i) =>
         {

@@ -55,6 +55,7 @@ public sealed class RowMeasuresTests
         var value = ConfidenceInterval.Wilson(7, 10);
         Assert.Equal((0.7, 0.3968, 0.8922), (value.Value, Math.Round(value.Low, 4), Math.Round(value.High, 4)));
         Assert.Equal(0, ConfidenceInterval.Wilson(0, 20).Low, 12);
+        Assert.Equal(Math.Sqrt(0.7 * 0.3 / 9), value.StandardError, 12);         // the deviation of 0s and 1s over √n
     }
 
     [Fact]  // the mean of 400 values of a die has the standard error 1.708/20 = 0.0854: ±0.167
@@ -65,6 +66,7 @@ public sealed class RowMeasuresTests
         var value = ConfidenceInterval.Mean(values, seed: 9);
         Assert.InRange((value.High - value.Low) / 2, 0.13, 0.21);
         Assert.InRange(value.Value, value.Low, value.High);
+        Assert.InRange(value.StandardError, 0.075, 0.095);
         Assert.Equal(value, ConfidenceInterval.Mean(values, seed: 9));
     }
 

@@ -39,6 +39,24 @@ public sealed class SharedEvaluationTests : IDisposable
         Assert.False(File.Exists(_folder["two", "samples", "choice@1.jsonl"]));
     }
 
+    [Fact]
+    public void A_row_is_no_example_of_itself_where_blank_lines_stand_between()
+    {
+        File.WriteAllText(_folder["rows.jsonl"], "{\"q\": \"one\", \"a\": [\"x\", \"y\"], \"gold\": 0}\n\n{\"q\": \"two\", \"a\": [\"z\", \"y\"], \"gold\": 0}\n");
+        _ = EvaluationRun.Run(new()
+        {
+            Model = ModelSource.Find(SharedFiles.Need("models", "tinystories-656k")),
+            Tasks = [Task("choice", "output_type: multiple_choice\ndoc_to_text: q\ndoc_to_choice: a\ndoc_to_target: gold\nnum_fewshot: 1")],
+            Output = _folder["out"],
+            Observer = RunObservers.None,
+        });
+        Assert.Equal(["two z\n\none", "one x\n\ntwo"], Lines("out", "choice").Select(line =>
+            JsonDocument.Parse(line).RootElement.GetProperty("prompt").GetString()!));
+        var results = JsonDocument.Parse(File.ReadAllText(_folder["out", "results.json"])).RootElement;
+        Assert.True(results.GetProperty("results").GetProperty("choice").TryGetProperty("acc_stderr,none", out _));
+        Assert.True(results.GetProperty("higher_is_better").GetProperty("choice").GetProperty("acc_norm").GetBoolean());
+    }
+
     private string[] Lines(string output, string task) => [.. File.ReadAllLines(_folder[output, "samples", $"{task}.jsonl"])
         .OrderBy(line => JsonDocument.Parse(line).RootElement.GetProperty("doc_id").GetInt32())];
 

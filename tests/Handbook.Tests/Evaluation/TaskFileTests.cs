@@ -106,6 +106,110 @@ public sealed class TaskFileTests : IDisposable
     }
 
     [Fact]
+    public void What_changes_nothing_is_told_by_key_and_by_option()
+    {
+        var notes = new List<string>();
+        var choice = TaskFile.Load(Write("choice.yaml", """
+            task: choice
+            dataset_path: rows.jsonl
+            output_type: multiple_choice
+            doc_to_text: q
+            doc_to_choice: options
+            doc_to_target: gold
+            generation_kwargs: {max_gen_toks: 5}
+            repeats: 3
+            """), notes.Add);
+        var texts = TaskFile.Load(Write("texts.yaml", "task: texts\noutput_type: loglikelihood_rolling\ndoc_to_text: ''\ndoc_to_target: text\n"
+            + "description: 'Read this.'\n"), notes.Add);
+        Assert.Equal(3, notes.Count);
+        Assert.EndsWith("choice.yaml:7: generation_kwargs has no effect: no task of output_type multiple_choice reads it", notes[0]);
+        Assert.Contains("choice.yaml:8: repeats", notes[1]);
+        Assert.Contains("texts.yaml:5: description", notes[2]);
+
+        var options = new EvaluationOptions
+        {
+            Model = null!,
+            Observer = Handbook.Training.Progress.RunObservers.None,
+            Tasks = [choice, texts],
+            FewShot = 2,
+            Temperature = 0.5,
+            Chat = true,
+            AllowCode = true,
+        };
+        Assert.Equal(
+        [
+            "--num-fewshot has no effect on texts: whole texts and pairs have no question before which examples stand",
+            "--apply-chat-template has no effect on texts: whole texts and pairs are read as they are",
+            "--temperature has no effect on choice, texts: no answer is drawn",
+            "--allow-code has no effect on choice, texts: no code is run",
+        ], options.WithoutEffect());
+        Assert.Empty((options with { Tasks = [BuiltInTasks.Find("humaneval", _ => { })] }).WithoutEffect());
+    }
+
+    [Theory]
+    [InlineData("gsm8k", 10, null, 512, "--max-length is 512, but an answer of gsm8k may have 512 tokens by itself")]
+    [InlineData("gsm8k", 2, null, null, "2 answers to a prompt are asked for, which at temperature 0 are all the same")]
+    [InlineData("humaneval", 1, 0.5, null, "add --allow-code")]
+    public void What_cannot_be_answered_is_told_before_anything_is_asked(string task, int repeats, double? temperature, int? longest, string expected)
+    {
+        var options = new EvaluationOptions
+        {
+            Model = null!,
+            Observer = Handbook.Training.Progress.RunObservers.None,
+            Tasks = [],
+            Repeats = repeats,
+            Temperature = task == "gsm8k" && repeats == 10 ? 1 : temperature,
+            MaxLength = longest,
+        };
+        Assert.Contains(expected, Assert.Throws<InputException>(() => GenerationWork.Require(options, BuiltInTasks.Find(task, _ => { }))).Message);
+    }
+
+    [Fact]
+    public void Examples_may_stand_in_the_task_file()
+    {
+        var task = TaskFile.Load(Write("sums.yaml", """
+            task: sums
+            dataset_path: rows.jsonl
+            doc_to_text: "Q: {{q}}\nA:"
+            doc_to_target: "{{a}}"
+            num_fewshot: 2
+            fewshot_config:
+              sampler: first_n
+              samples:
+                - q: 1 + 1?
+                  a: 2
+                - {q: 1 + 2?, a: "3"}
+            """), _ => { });
+        Write("rows.jsonl", """{"q": "2 + 2?", "a": "4"}""");
+        var row = Handbook.Data.Sources.Dataset.Open(new DatasetSpec { Id = Path.Combine(_folder.Path, "rows.jsonl") }).Read().Single();
+        Assert.Equal("Q: 1 + 1?\nA: 2\n\nQ: 1 + 2?\nA: 3\n\nQ: 2 + 2?\nA:",
+            new QuestionMaker(task, task.Samples!, examplesAreRows: false, 1).Question(row, 0, 2).Context);
+        var problem = Assert.Throws<InputException>(() => new QuestionMaker(task, task.Samples!, false, 1).Question(row, 0, 3));
+        Assert.Contains("3 examples are asked for, but there are 2", problem.Message);
+        var wrong = Write("wrong.yaml", "task: wrong\ndoc_to_text: q\ndoc_to_target: a\nfewshot_config: {samples: [one]}\n");
+        Assert.Contains("samples is a list of examples", Assert.Throws<InputException>(() => TaskFile.Load(wrong, _ => { })).Message);
+    }
+
+    [Theory]
+    [InlineData("""{"q": "a", "options": [], "gold": 0}""", "doc_to_choice of choice gives an empty list")]
+    [InlineData("""{"q": "a", "options": ["b", "c"], "gold": []}""", "doc_to_target of choice gives an empty list")]
+    [InlineData("""{"q": "a", "options": ["b", "c"], "gold": 2}""", "gives 2, which is none of the 2 answers")]
+    public void A_row_without_answers_is_told(string row, string expected)
+    {
+        var task = TaskFile.Read("task: choice\noutput_type: multiple_choice\ndoc_to_text: q\ndoc_to_choice: options\ndoc_to_target: gold\n",
+            "choice.yaml", null, _ => { });
+        Write("rows.jsonl", row);
+        var source = Handbook.Data.Sources.Dataset.Open(new DatasetSpec { Id = Path.Combine(_folder.Path, "rows.jsonl") }).Read().Single();
+        var problem = Assert.Throws<InputException>(() => new QuestionMaker(task, [], true, 1).Question(source, 0, 0));
+        Assert.Contains("rows.jsonl:1: ", problem.Message);
+        Assert.Contains(expected, problem.Message);
+    }
+
+    [Fact]
+    public void Several_tasks_in_one_word_are_taken_apart_in_the_message() =>
+        Assert.Contains("--task gsm8k --task ifeval", Assert.Throws<InputException>(() => BuiltInTasks.Find("gsm8k,ifeval", _ => { })).Message);
+
+    [Fact]
     public void A_file_that_includes_another_has_its_keys_where_it_has_none_of_its_own()
     {
         Write("base.yaml", "task: base\ndataset_path: rows.jsonl\ndoc_to_text: q\ndoc_to_target: a\nnum_fewshot: 3\n");

@@ -19,12 +19,13 @@ internal static partial class InstructionChecks
     /// <summary>Kinds with what they ask of an answer, given the row's arguments.</summary>
     private static readonly Dictionary<string, Func<string, InstructionArguments, bool>> s_checks = new()
     {
-        ["keywords:existence"] = (said, given) => given.Texts("keywords").All(word => Found(said, word, 1)),
+        ["keywords:existence"] = (said, given) => given.Texts("keywords").Aggregate(true, (all, word) => all & Found(said, word, 1)),
         ["keywords:frequency"] = (said, given) => given.Compare("relation", "frequency",
             Regex.Count(said, given.Text("keyword").Trim(), RegexOptions.IgnoreCase | RegexOptions.CultureInvariant, s_longest)),
-        ["keywords:forbidden_words"] = (said, given) => given.Texts("forbidden_words").All(word => !Found(said, $@"\b{word}\b", 1)),
+        ["keywords:forbidden_words"] = (said, given) => given.Texts("forbidden_words")
+            .Aggregate(true, (none, word) => none & !Found(said, $@"\b{word}\b", 1)),
         ["keywords:letter_frequency"] = (said, given) => given.Compare("let_relation", "let_frequency",
-            said.ToLowerInvariant().Count(letter => letter == char.ToLowerInvariant(given.Text("letter")[0]))),
+            said.ToLowerInvariant().Count(letter => letter == char.ToLowerInvariant(given.Letter("letter")))),
         ["language:response_language"] = (said, given) => TextLanguage.Is(said, given.Text("language")),
         ["length_constraints:number_sentences"] = (said, given) => given.Compare("relation", "num_sentences", EnglishText.Sentences(said)),
         ["length_constraints:number_paragraphs"] = (said, given) => Divided(said, DividerOfParagraphs(), given.Number("num_paragraphs")),
@@ -59,10 +60,26 @@ internal static partial class InstructionChecks
 
     /// <summary>Strict: the answer as it is. An answer without a word follows nothing.</summary>
     /// <exception cref="InputException">The kind is not known, or an argument is missing.</exception>
-    public static bool Strict(string kind, InstructionArguments given, string said) => s_checks.TryGetValue(kind, out var check)
-        ? said.Trim().Length > 0 && check(said, given)
-        : throw new InputException($"{given.Place}: the instruction {kind} is not known",
-            fix: Spelling.Nearest(kind, Kinds) is { } near ? $"did you mean {near}?" : $"there are {string.Join(", ", Kinds)}");
+    public static bool Strict(string kind, InstructionArguments given, string said)
+    {
+        if (!s_checks.TryGetValue(kind, out var check))
+            throw new InputException($"{given.Place}: the instruction {kind} is not known",
+                fix: Spelling.Nearest(kind, Kinds) is { } near ? $"did you mean {near}?" : $"there are {string.Join(", ", Kinds)}");
+        try
+        {
+            return said.Trim().Length > 0 && check(said, given);
+        }
+        catch (RegexParseException)
+        {
+            throw new InputException($"{given.Place}: the instruction {kind} has a word that is no regular expression",
+                "words are looked for as regular expressions, as the published checks do",
+                "write a backslash before signs such as + * ( [ where they mean themselves");
+        }
+        catch (RegexMatchTimeoutException)
+        {
+            return false;       // a pattern that runs wild on this answer is not found in it
+        }
+    }
 
     /// <summary>Loose: the answer without its first or last line or both, each also without asterisks; one that follows is enough.</summary>
     public static bool Loose(string kind, InstructionArguments given, string said)
@@ -170,10 +187,13 @@ internal sealed class InstructionArguments(JsonElement given, string place)
 
     public string Text(string name) => Find(name) is { ValueKind: JsonValueKind.String } text ? text.GetString()! : throw Missing(name, "a text");
 
+    public char Letter(string name) => Text(name).Trim() is { Length: > 0 } text ? text[0] : throw Missing(name, "a letter");
+
     public int Number(string name) => Find(name) is { ValueKind: JsonValueKind.Number } number && number.TryGetDouble(out var value)
         && value == Math.Floor(value) ? (int)value : throw Missing(name, "a whole number");
 
     public IEnumerable<string> Texts(string name) => Find(name) is { ValueKind: JsonValueKind.Array } list
+        && list.EnumerateArray().All(item => item.ValueKind == JsonValueKind.String)
         ? list.EnumerateArray().Select(item => item.GetString()!) : throw Missing(name, "a list of words");
 
     /// <summary>Whether a count is less than, or at least, what was asked.</summary>

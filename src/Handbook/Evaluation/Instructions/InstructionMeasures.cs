@@ -13,8 +13,9 @@ internal static class InstructionMeasures
     {
         if (!question.Row.TryGetProperty("instruction_id_list", out var kinds) || kinds.ValueKind != JsonValueKind.Array
             || !question.Row.TryGetProperty("kwargs", out var arguments) || arguments.ValueKind != JsonValueKind.Array
-            || kinds.GetArrayLength() != arguments.GetArrayLength())
-            throw new InputException($"{question.Place}: ifeval reads instruction_id_list and kwargs, lists of the same length",
+            || kinds.GetArrayLength() != arguments.GetArrayLength()
+            || kinds.EnumerateArray().Any(kind => kind.ValueKind != JsonValueKind.String))
+            throw new InputException($"{question.Place}: ifeval reads instruction_id_list, a list of names, and kwargs, a list of as many objects",
                 fix: "take the published rows, or name another metric");
         // What cannot be told counts neither as followed nor as not; the run says how many.
         var checkable = kinds.EnumerateArray().Zip(arguments.EnumerateArray()).Where(pair => !IsUnchecked(pair.First, pair.Second)).ToArray();
@@ -28,11 +29,16 @@ internal static class InstructionMeasures
         }
     }
 
+    /// <summary>Looks at a row before anything is asked.</summary>
+    /// <exception cref="InputException">An instruction is not known, or lacks an argument.</exception>
+    public static void Require(TaskQuestion question) => _ = Of(question, ".", RowMeasures.Unfiltered).Count();
+
     /// <summary>How many instructions of a row cannot be checked here: those of a language that cannot be told.</summary>
     public static int Unchecked(TaskQuestion question) => question.Row.TryGetProperty("instruction_id_list", out var kinds)
         && question.Row.TryGetProperty("kwargs", out var arguments)
         ? kinds.EnumerateArray().Zip(arguments.EnumerateArray()).Count(pair => IsUnchecked(pair.First, pair.Second)) : 0;
 
     private static bool IsUnchecked(JsonElement kind, JsonElement given) => kind.ValueEquals("language:response_language")
-        && given.TryGetProperty("language", out var code) && !TextLanguage.Codes.Contains(code.GetString());
+        && given.ValueKind == JsonValueKind.Object && given.TryGetProperty("language", out var code)
+        && code.ValueKind == JsonValueKind.String && !TextLanguage.Codes.Contains(code.GetString());
 }
