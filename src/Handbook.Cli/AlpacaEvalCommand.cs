@@ -66,9 +66,11 @@ internal static class AlpacaEvalCommand
             var (folder, file) = (args.GetValue(model), args.GetValue(outputs));
             if (args.GetValue(annotations) is { } there)
             {
-                if (folder is not null || file is not null || args.GetValue(reference) is not null || args.GetValue(output) is not null)
-                    throw new InputException("--annotations is given with answers or a folder", "comparisons that are there are only measured",
-                        "leave out the model, --outputs, --reference and --output");
+                string[] others = [.. args.Given(command.Options.Except([annotations, control])).Select(option => option.Name),
+                    .. folder is null ? (string[])[] : ["a model"]];
+                if (others.Length > 0)
+                    throw new InputException($"--annotations is given with {string.Join(", ", others)}",
+                        "comparisons that are there are only measured", $"leave out {string.Join(", ", others)}");
                 Show(AlpacaRun.Measure(there, args.GetValue(control)));
                 return ExitCode.Ok;
             }
@@ -87,6 +89,11 @@ internal static class AlpacaEvalCommand
             if (judge is null && file is not null)
                 throw new InputException("answers are named, but nobody who compares them",
                     fix: "add --endpoint-model NAME, --judge FOLDER or --reward-model FOLDER");
+            words.NoteUnused(args, observer, answers: folder is not null, speaks: judge is not null and not RewardPairJudge);
+            if (folder is null)
+                args.NoteUnused(observer, "no model answers", temperature);
+            if (judge is null)
+                args.NoteUnused(observer, "nothing is compared", control);
             var all = AlpacaOutput.Read(compared, "--reference");
             var report = AlpacaRun.Run(new()
             {

@@ -73,7 +73,12 @@ internal static class ConvertCommand
                 : "weights would be rounded twice",
                 fix: $"name the folder that it was made from, or make one: handbook convert {model} --to {Safetensors} --out FOLDER");
         if (to is Safetensors or Bin)
+        {
             RequireNone(args, _text, to, "nothing is rounded there");
+            if (args.GetValue(_force))
+                throw new InputException($"{_force.Name} does not go with --to {to}", "a folder is written, and no folder is replaced",
+                    $"leave {_force.Name} out, and name a folder that is not there");
+        }
         if (isFile)
             FromGguf(args, model, cancel);
         else if (to is Safetensors or Bin)

@@ -40,6 +40,20 @@ internal sealed class JudgeWords
             command.Options.Add(option);
     }
 
+    /// <summary>Tells of options that change nothing here.</summary>
+    /// <param name="answers">Whether a model answers.</param>
+    /// <param name="speaks">Whether a judge is told something.</param>
+    /// <param name="judge">What else there is only for a judge.</param>
+    public void NoteUnused(ParseResult args, IWorkObserver observer, bool answers, bool speaks, params IEnumerable<Option> judge)
+    {
+        if (!answers)
+            args.NoteUnused(observer, "no model answers", _id, _tokens);
+        if (!speaks)
+            args.NoteUnused(observer, "no judge is asked", [_prompts, _judgeTokens, .. judge]);
+        if (_endpoint.Model(args) is null)
+            args.NoteUnused(observer, "no endpoint is asked", _endpoint.Parallel);
+    }
+
     public long Seed(ParseResult args) => args.GetValue(_seed);
 
     public DType Compute(ParseResult args) => args.Compute(_dtype);
@@ -75,8 +89,7 @@ internal sealed class JudgeWords
     public IPairJudge? WeightedJudge(ParseResult args, IWorkObserver observer)
     {
         Require(args);
-        if (args.GetResult(_judgeTokens) is { Implicit: false })
-            observer.Noted($"{_judgeTokens.Name} has no effect with --weighted: a judgement is one token");
+        args.NoteUnused(observer, "with --weighted a judgement is one token", _judgeTokens);
         var (folder, elsewhere) = (args.GetValue(_judge), _endpoint.Model(args));
         if (folder is not null && elsewhere is not null)
             throw new InputException("both --judge and --endpoint-model are given", fix: "name one judge");

@@ -84,6 +84,11 @@ internal static class MtBenchCommand
                 throw new InputException("neither a model nor answers are named", fix: "name a model's folder, or --answers FILE");
             if (options is { Model: null, Judge: null })
                 throw new InputException("answers are named, but no judge", fix: "add --endpoint-model NAME or --judge FOLDER");
+            words.NoteUnused(args, observer, answers: options.Model is not null, speaks: judge is not null, references, mode, baseline);
+            if (judge is not null && options.Mode != JudgeMode.PairwiseBaseline)
+                args.NoteUnused(observer, "--mode pairwise-baseline compares with it", baseline);
+            if (judge is not null && !options.Questions.Any(question => question.NeedsReference))
+                args.NoteUnused(observer, "no question is of a category that is judged beside one", references);
             foreach (var line in BenchReport.Table(BenchRun.Run(options, cancel)))
                 Console.Out.WriteLine(line);
             return ExitCode.Ok;

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Handbook.Base;
+using Handbook.Base.Progress;
 using Handbook.Torch;
 
 namespace Handbook.Cli;
@@ -31,6 +32,18 @@ internal static class OptionWords
     public static DType Compute(this ParseResult args, Option<string> precision) =>
         args.GetValue(precision) == "bfloat16" ? DType.BFloat16 : DType.Float32;
 
+    /// <summary>Those of some options that were typed.</summary>
+    public static IReadOnlyList<Option> Given(this ParseResult args, params IEnumerable<Option> options) =>
+        [.. options.Where(option => args.GetResult(option) is { Implicit: false })];
+
+    /// <summary>Tells of options that were typed and change nothing.</summary>
+    /// <param name="why">Why not.</param>
+    public static void NoteUnused(this ParseResult args, IWorkObserver observer, string why, params IEnumerable<Option> options)
+    {
+        foreach (var option in args.Given(options))
+            observer.Noted($"{option.Name} has no effect: {why}");
+    }
+
     /// <summary>A count, or none.</summary>
     /// <exception cref="InputException">It is below 1.</exception>
     public static int? AtLeastOne(this ParseResult args, Option<int?> option, string fix)
@@ -52,7 +65,12 @@ internal static class OptionWords
     {
         try
         {
-            return File.ReadAllText(file);
+            return Directory.Exists(file) ? throw new InputException($"{option} {file} is a folder", fix: "name a text file")
+                : File.ReadAllText(file, new System.Text.UTF8Encoding(false, throwOnInvalidBytes: true));
+        }
+        catch (System.Text.DecoderFallbackException failure)
+        {
+            throw new InputException($"{option} {file} is no text in UTF-8", fix: "name a text file, or convert it to UTF-8", inner: failure);
         }
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
         {

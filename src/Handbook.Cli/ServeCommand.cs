@@ -100,7 +100,7 @@ internal static class ServeCommand
         var source = Models.ModelSource.Find(HubWords.Model(args.GetRequiredValue(words.Model), cancel));
         var adapters = (args.GetValue(words.Adapters) ?? []).Select(Adapter).ToArray();
         using var models = ServedModels.Open(source, args.GetValue(words.Name), adapters,
-            args.Compute(words.DType), args.GetValue(words.Context), new EngineOptions
+            args.Compute(words.DType), args.AtLeastOne(words.Context, "leave it out for as many as the model was made for"), new EngineOptions
             {
                 MaxRows = args.AtLeastOne(words.Batch),
                 MaxWaiting = args.AtLeastOne(words.Waiting),

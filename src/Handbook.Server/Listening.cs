@@ -27,7 +27,13 @@ internal static class Listening
         {
             await app.DisposeAsync();
             throw new InputException($"{host}:{port} cannot be listened on ({failure.Message.TrimEnd('.')})",
-                fix: "choose another --port (0 takes a free one), or stop the program that uses it", inner: failure);
+                fix: (failure as SocketException)?.SocketErrorCode switch
+                {
+                    SocketError.AddressNotAvailable => "name an address of this machine with --host: 127.0.0.1 for this machine alone, 0.0.0.0 for all "
+                        + "of its networks",
+                    SocketError.AccessDenied => "choose a --port of 1024 or more: those below are the system's",
+                    _ => "choose another --port (0 takes a free one), or stop the program that uses it",
+                }, inner: failure);
         }
         return new Uri(app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First());
     }

@@ -36,6 +36,8 @@ internal sealed partial class RunLock : IDisposable
     public static RunLock Take(string outputDir, string? commandLine = null, string key = "output_dir")
     {
         var folder = Path.GetFullPath(outputDir);
+        if (File.Exists(folder))
+            throw new InputException($"{key} {outputDir} is a file, not a folder", fix: "name a folder, which may be new");
         return new RunLock(folder, Path.Combine(folder, FileName), $"{key} {folder}", commandLine).LockExisting();
     }
 

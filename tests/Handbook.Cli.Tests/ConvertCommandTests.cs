@@ -31,6 +31,9 @@ public sealed class ConvertCommandTests : IDisposable
             "--imatrix-text", "nowhere.txt");
         Fails("--imatrix-text nowhere.txt cannot be read", "convert", "model", "--to", "q4_0", "--out", "small.gguf",
             "--imatrix-text", "nowhere.txt");
+        Fails("--imatrix-text model is a folder", "convert", "model", "--to", "q4_0", "--out", "small.gguf", "--imatrix-text", "model");
+        File.WriteAllBytes(Path.Combine(_handbook.Folder, "bytes"), [0x61, 0xc3, 0x28]);
+        Fails("--imatrix-text bytes is no text in UTF-8", "convert", "model", "--to", "q4_0", "--out", "small.gguf", "--imatrix-text", "bytes");
         Fails("the weights of model are safetensors already", "convert", "model", "--to", "safetensors", "--out", "back");
         Fails("--dtype does not go with --to f16", "convert", "model", "--to", "f16", "--dtype", "float16", "--out", "small.gguf");
         Fails("--to onnx: no ONNX file is written", "convert", "model", "--to", "onnx", "--out", "small.onnx");
@@ -49,6 +52,7 @@ public sealed class ConvertCommandTests : IDisposable
         _handbook.Write("broken.gguf", "GGUF, but cut off");
         Fails("broken.gguf: it does not begin as a GGUF file does", "convert", "broken.gguf", "--to", "safetensors", "--out", "back");
         Assert.False(Directory.Exists(Path.Combine(_handbook.Folder, "back")));
+        Fails("--force does not go with --to bin", "convert", "model", "--to", "bin", "--out", "back", "--force");
         Fails("--out small.gguf is there already", "convert", "model", "--to", "f32", "--out", "small.gguf");
         SmallModel.Succeed(_handbook.Run("convert", "model", "--to", "f16", "--out", "small.gguf", "--force"));
     }

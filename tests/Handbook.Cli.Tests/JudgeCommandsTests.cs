@@ -45,7 +45,7 @@ public sealed class JudgeCommandsTests : IDisposable
     [InlineData("mt-bench --questions questions.jsonl --answers a.jsonl --base-url x --endpoint-model y --output out",
         "is no http or https address")]
     [InlineData("alpaca-eval --outputs a.json --output out", "--reference is missing")]
-    [InlineData("alpaca-eval --annotations a.json --output out", "--annotations is given with answers or a folder")]
+    [InlineData("alpaca-eval model --annotations a.json --output out --limit 3", "--annotations is given with --limit, --output, a model")]
     [InlineData("alpaca-eval --annotations wrong.json", "wrong.json")]
     public void A_wrong_use_is_told(string line, string message)
     {

@@ -50,6 +50,7 @@ public sealed class ServeCommandTests : IDisposable
             (["--api-key-file", "key"], "--api-key-file key holds no key"),
             (["--allow-origin", "localhost:3000/x"], "--allow-origin is localhost:3000/x, but must be an origin"),
             (["--max-batch", "0"], "--max-batch is 0, but must be at least 1"),
+            (["--context", "0"], "--context is 0, but must be at least 1"),
             (["--cache-memory", "2"], "--cache-memory is \"2\", but must be a number greater than 0 with its unit"),
         })
         {
@@ -57,5 +58,9 @@ public sealed class ServeCommandTests : IDisposable
             Assert.Equal(2, outcome.Code);
             Assert.StartsWith($"error: {message}", outcome.Error, StringComparison.Ordinal);
         }
+        // An address for books, which no machine has.
+        var elsewhere = InProcess.Run(_handbook.Folder, new Dictionary<string, string?>(), "serve", "model", "--host", "192.0.2.1");
+        Assert.Equal(2, elsewhere.Code);
+        Assert.Contains("fix: name an address of this machine with --host", elsewhere.Error, StringComparison.Ordinal);
     }
 }

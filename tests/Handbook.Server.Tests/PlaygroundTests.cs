@@ -109,6 +109,15 @@ public sealed class PlaygroundTests(ServedFixture served) : IClassFixture<Served
     }
 
     [Fact]
+    public async Task A_model_that_is_not_there_is_told_at_the_start() => Assert.Contains("--model: there is no folder nowhere",
+        (await Assert.ThrowsAsync<Handbook.Base.InputException>(() => DashboardServer.Start(new()
+        {
+            Folder = _folder["runs"],
+            Port = 0,
+            Models = ["nowhere"],
+        }))).Message);
+
+    [Fact]
     public async Task A_page_of_another_site_can_neither_ask_nor_write()
     {
         const string row = """{"prompt": "x", "chosen": "a", "rejected": "b", "chosen_model": "", "rejected_model": ""}""";

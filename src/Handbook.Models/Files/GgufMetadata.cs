@@ -66,9 +66,9 @@ internal sealed class GgufMetadata(string file)
     /// <inheritdoc cref="Text"/>
     public double? Number(string key) => !_values.TryGetValue(key, out var value) ? null : value switch
     {
-        double number => number,
+        double number when double.IsFinite(number) => number,
         long number => number,
-        _ => throw Wrong(key, value, "a number"),
+        _ => throw Wrong(key, value, "a finite number"),
     };
 
     /// <summary>True or false; null where the key is absent.</summary>

@@ -15,7 +15,7 @@ internal static class GgufConfig
     {
         var architecture = file.Metadata.Need(file.Metadata.Text("general.architecture"), "general.architecture");
         if (file.Metadata.Text("general.type") is { } type and not "model")
-            throw new InputException($"{file.Path} holds a {type}, not a model", fix: "name the file of a model");
+            throw new InputException($"{file.Path} is no model's file, but of the type {type}", fix: "name the file of a model");
         var reading = new GgufReading(file, architecture);
         var (family, layout) = FamilyOf(reading, architecture);
         var config = PublishedConfig.Parse(PublishedJson.ToBytes(Json(reading, family, layout)), file.Path);

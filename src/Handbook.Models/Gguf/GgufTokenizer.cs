@@ -29,7 +29,7 @@ internal static class GgufTokenizer
             throw new InputException(
                 $"{file.Path}: {Prefix}tokens has {(repeated is null ? "no tokens" : $"the token \"{repeated.Key}\" twice")}",
                 fix: "fetch or write the file again");
-        var around = (Begin: Added(metadata, "bos"), End: Added(metadata, "eos"));
+        var around = (Begin: Added(metadata, "bos", count), End: Added(metadata, "eos", count));
         var json = metadata.Need(metadata.Text(Prefix + "model"), Prefix + "model") switch
         {
             "gpt2" => BytePairs(metadata, tokens[..count], kinds, around),
@@ -42,9 +42,14 @@ internal static class GgufTokenizer
     }
 
     /// <summary>The token that is put before every text, or behind it; null for none.</summary>
-    private static int? Added(GgufMetadata metadata, string role) =>
+    private static int? Added(GgufMetadata metadata, string role, int tokens) =>
         metadata.Flag($"{Prefix}add_{role}_token") ?? (role == "bos" && metadata.Text(Prefix + "model") == "llama")
-            ? metadata.Whole($"{Prefix}{role}_token_id") : null;
+            ? Id(metadata, role, tokens) : null;
+
+    /// <summary>The token of a role; null for none.</summary>
+    private static int? Id(GgufMetadata metadata, string role, int tokens) => metadata.Whole($"{Prefix}{role}_token_id") is not { } id ? null
+        : id >= 0 && id < tokens ? id : throw new InputException(
+            $"{metadata.File}: {Prefix}{role}_token_id is {id}, but there are {tokens} tokens", fix: "fetch or write the file again");
 
     private static AddedToken[] AddedTokens(string[] tokens, long[] kinds) => [.. tokens.Select((token, id) => (token, id))
         .Where(entry => (GgufTokenKind)kinds[entry.id] is GgufTokenKind.Control or GgufTokenKind.UserDefined or GgufTokenKind.Unknown)
@@ -88,7 +93,7 @@ internal static class GgufTokenizer
         if (scores.Length < tokens.Length)
             throw new InputException($"{metadata.File}: {Prefix}scores has {scores.Length} entries, but {Prefix}tokens has {tokens.Length}",
                 fix: "fetch or write the file again");
-        var unknown = metadata.Whole(Prefix + "unknown_token_id") ?? Math.Max(0, Array.IndexOf(kinds, (long)GgufTokenKind.Unknown));
+        var unknown = Id(metadata, "unknown", tokens.Length) ?? Math.Max(0, Array.IndexOf(kinds, (long)GgufTokenKind.Unknown));
         return SentencePieceConversion.OfPieces([.. tokens.Select((token, id) => new VocabularyPiece(token, (float)scores[id],
             (PieceKind)kinds[id]))], unknown, metadata.Flag(Prefix + "add_space_prefix") ?? true, AddedTokens(tokens, kinds),
             Around(tokens, around), metadata.File);
@@ -99,10 +104,8 @@ internal static class GgufTokenizer
         var settings = new JsonObject { ["tokenizer_class"] = "PreTrainedTokenizerFast", ["clean_up_tokenization_spaces"] = false };
         foreach (var (role, key) in new[] { ("bos_token", "bos"), ("eos_token", "eos"), ("unk_token", "unknown"),
             ("pad_token", "padding") })
-            if (metadata.Whole($"{Prefix}{key}_token_id") is { } id)
-                settings[role] = id >= 0 && id < tokens.Length ? tokens[id] : throw new InputException(
-                    $"{metadata.File}: {Prefix}{key}_token_id is {id}, but there are {tokens.Length} tokens",
-                    fix: "fetch or write the file again");
+            if (Id(metadata, key, tokens.Length) is { } id)
+                settings[role] = tokens[id];
         if (metadata.Text("tokenizer.chat_template") is { } template)
             settings["chat_template"] = template;
         return settings;

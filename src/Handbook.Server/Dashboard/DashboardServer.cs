@@ -44,6 +44,8 @@ internal sealed class DashboardServer : IAsyncDisposable
     {
         (_options, _models) = (options, new(options.Compute));
         _runs = new(options.Folder, _models);
+        foreach (var name in options.Models)
+            ModelFolder.FindAny(name, "--model");       // now, not when the page asks for it
         var beside = RunView.IsRun(options.Folder) ? Path.GetDirectoryName(Path.GetFullPath(options.Folder)) ?? options.Folder
             : options.Folder;
         _playground = new(() => [.. options.Models.Select(name => (name, ModelFolder.FindAny(name, "--model"))).Concat(_runs.Models())
