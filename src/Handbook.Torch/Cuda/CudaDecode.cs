@@ -39,7 +39,8 @@ internal static unsafe class CudaDecode
         long outputStride, float* sinks, float* slopes) where T : unmanaged =>
         new(CudaProgram.Of<T>(Program), "attention_decode", new(caches.Tokens, Checked(shape).Heads), Threads,
             [CudaArgument.At(queries), queryStride, CudaArgument.At(output), outputStride, sinks, slopes, caches.Blocks, caches.Places, caches.Lists,
-                layer, shape.Heads, shape.KeyHeads, shape.HeadSize, shape.ValueSize, shape.Window, (float)shape.Scale, (float)shape.SoftCap],
+                layer, shape.Heads, shape.KeyHeads, shape.HeadSize, shape.ValueSize, shape.Window, shape.Chunk,
+                (float)shape.Scale, (float)shape.SoftCap],
             shape.HeadSize * sizeof(float));
 
     private static AttentionShape Checked(in AttentionShape shape) => shape.ValueSize <= MostElements ? shape

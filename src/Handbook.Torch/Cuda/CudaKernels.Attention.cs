@@ -69,8 +69,6 @@ internal sealed unsafe partial class CudaKernels
     public override void AttentionDecode<T>(CachePlan plan, int layer, in AttentionShape shape, Tensor queryKeyValue, Tensor output,
         Tensor? sinks)
     {
-        if (shape.Chunk > 0)
-            throw new NotSupportedException("attention in chunks over a cache is computed on the CPU alone");
         using var scope = TensorScope.Enter();
         var (rows, stride, device) = ((nint)At<T>(queryKeyValue), queryKeyValue.Stride(0), queryKeyValue.Device);
         for (var s = 0; s < plan.Count; s++)

@@ -41,12 +41,13 @@ extern "C" __global__ void cache_append(const T* keys, i64 stride, const i64* bl
 extern "C" __global__ void __launch_bounds__(128, 8)
     attention_decode(const T* queries, i64 query_stride, T* output, i64 output_stride, const float* sinks, const float* slopes,
                      const i64* blocks, const int* rows, const int* lists, int layer, int heads, int key_heads, int size, int value_size,
-                     int window, float scale, float cap) {
+                     int window, int chunk, float scale, float cap) {
   __shared__ float scores[TILE];
   float* q = (float*)shared_words;
   const int* row = rows + (i64)blockIdx.x * 4;
   const int place = row[0], head = blockIdx.y, key_head = head / (heads / key_heads);
-  const int seen = window > 0 && place - window + 1 > 0 ? place - window + 1 : 0;  // the first place that it sees
+  // the first place that it sees
+  const int seen = chunk > 0 ? place / chunk * chunk : window > 0 && place - window + 1 > 0 ? place - window + 1 : 0;
   const float lean = slopes ? slopes[head] : 0.0f, lowest = -__uint_as_float(INFINITY_BITS);
   for (int e = threadIdx.x; e < size; e += blockDim.x) q[e] = to_float(queries[blockIdx.x * query_stride + head * size + e]);
   float sums[COLUMNS] = {0, 0, 0, 0}, largest = lowest, total = 0;

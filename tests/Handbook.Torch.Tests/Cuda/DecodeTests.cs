@@ -48,11 +48,11 @@ public sealed class DecodeTests
 
     [Theory]
     [InlineData(2, 1, 5, 0, 0, false, false, 0, DType.Float32), InlineData(2, 2, 40, 20, 3, true, true, 0, DType.Float32),
-        InlineData(3, 1, 8, 0, 0, false, true, 130, DType.BFloat16)]
+        InlineData(3, 1, 8, 0, 0, false, true, 130, DType.BFloat16), InlineData(2, 2, 8, 0, 0, false, false, 0, DType.Float32, 50)]
     public void New_tokens_attend_over_their_caches_as_on_the_cpu(int heads, int keyHeads, int size, int window, double cap, bool slopes,
-        bool sinks, int valueSize, DType type)
+        bool sinks, int valueSize, DType type, int chunk = 0)
     {
-        var shape = AttentionCase.Sized(AttentionCase.Sized(heads, keyHeads, size, window, cap), slopes, valueSize);
+        var shape = AttentionCase.Sized(AttentionCase.Sized(heads, keyHeads, size, window, cap), slopes, valueSize) with { Chunk = chunk };
         var gpu = new CudaKernels(new EmulatorQueue(), Device.Cpu, () => null);
         var isThorough = heads == 2 && keyHeads == 1;
         var expected = Run(new CpuKernels(), shape, type, sinks, cut: false);
