@@ -66,6 +66,9 @@ public sealed partial class Tensor
         public static readonly TorchOperator Mean = TorchOperator.Find("aten::mean");
         public static readonly TorchOperator MeanDims = TorchOperator.Find("aten::mean", "dim");
         public static readonly TorchOperator Max = TorchOperator.Find("aten::max");
+        public static readonly TorchOperator MaxDims = TorchOperator.Find("aten::amax");
+        public static readonly TorchOperator Round = TorchOperator.Find("aten::round");
+        public static readonly TorchOperator AtLeast = TorchOperator.Find("aten::ge", "Scalar");
         public static readonly TorchOperator Softmax = TorchOperator.Find("aten::softmax", "int");
         public static readonly TorchOperator LogSoftmax = TorchOperator.Find("aten::log_softmax", "int");
         public static readonly TorchOperator MatMul = TorchOperator.Find("aten::matmul");
@@ -256,6 +259,12 @@ public sealed partial class Tensor
     /// <summary>|x| of every element.</summary>
     public Tensor Abs() => Ops.Abs.Call(this);
 
+    /// <summary>The nearest whole number of every element; of two the even one.</summary>
+    internal Tensor Round() => Ops.Round.Call(this);
+
+    /// <summary>Where an element is as large as a number, or larger; a mask.</summary>
+    internal Tensor IsAtLeast(double least) => Ops.AtLeast.Call(this, least);
+
     /// <summary>σ(x) = 1/(1 + e⁻ˣ) of every element.</summary>
     public Tensor Sigmoid() => Ops.Sigmoid.Call(this);
 
@@ -288,6 +297,9 @@ public sealed partial class Tensor
 
     /// <summary>The largest element; a single value.</summary>
     public Tensor Max() => Ops.Max.Call(this);
+
+    /// <summary>The largest along a dimension, which stays with size 1.</summary>
+    internal Tensor MaxAlong(int dim) => Ops.MaxDims.Call(this, (long[])[dim], true);
 
     /// <summary>eˣ / Σ eˣ along a dimension.</summary>
     public Tensor Softmax(int dim) => Ops.Softmax.Call(this, dim);

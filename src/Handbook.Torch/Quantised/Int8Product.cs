@@ -25,14 +25,14 @@ internal static unsafe class Int8Product
     {
         using var scope = TensorScope.Enter();
         var inputs = Inputs.Of(x, byRow: false);
-        var scales = weight.RowScales();
+        var scales = weight.RowScales(x.Device);
         var y = Tensor.Empty(DType.Float32, x.Device, x.Size(0), weight.Rows);
-        var most = Product.StoredColumns(weight.Columns, weight.Rows);
+        var most = QuantisedMatrix.Most(x.Device, weight.Columns, weight.Rows);
         for (var j = 0L; j < weight.Rows; j += most)
         {
             using var tile = TensorScope.Enter();
             var width = Math.Min(most, weight.Rows - j);
-            Product.Into(inputs.Codes, weight.Tile(DType.Float32, j, width, 0, weight.Columns, unscaled: true).T(), y.Narrow(1, j, width));
+            Product.Into(inputs.Codes, weight.Tile(DType.Float32, j, width, 0, weight.Columns, unscaled: true, x.Device).T(), y.Narrow(1, j, width));
         }
         y = y * (inputs.Scales * scales) * Step;
         if (bias is not null)
@@ -57,6 +57,8 @@ internal static unsafe class Int8Product
     {
         public static Inputs Of(Tensor x, bool byRow)
         {
+            if (!x.Device.IsCpu)
+                return OfElsewhere(x, byRow);
             x = x.Contiguous();
             var (rows, columns) = ((int)x.Size(0), (int)x.Size(1));
             var (isOutlier, any) = (new bool[columns], false);
@@ -78,6 +80,20 @@ internal static unsafe class Int8Product
                 });
             return result;
         }
+    }
+
+    /// <summary>The same in operators of any device, to the bit; outliers are looked for and multiplied without asking the device whether there
+    /// are any.</summary>
+    private static Inputs OfElsewhere(Tensor x, bool byRow)
+    {
+        var h = x.To(DType.Float16).To(DType.Float32);
+        var size = h.Relu() + (-h).Relu();
+        var isLarge = size.IsAtLeast(Threshold);
+        var scales = size.MaskedFill(isLarge, 0).MaxAlong(1);
+        var divisors = scales.MaskedFill((-scales).IsAtLeast(0), 1);        // a row of zeros has codes of zero
+        var factors = (divisors.ZerosLike() + 1) / divisors * 127;          // two roundings, as in the reference
+        var isOutlier = byRow ? isLarge : size.MaxAlong(0).IsAtLeast(Threshold);
+        return new((h * factors).Round().MaskedFill(isOutlier, 0), scales, x - x.MaskedFill(isOutlier, 0));
     }
 
     private struct Body : IParallelBody

@@ -82,8 +82,6 @@ internal sealed unsafe class QuantisedMatrix : IDisposable
     public Tensor Linear(Tensor x, Tensor? bias)
     {
         var type = TypeFor(x);
-        if (_roundsInputs && type != DType.Float64 && !x.Device.IsCpu)
-            throw new NotSupportedException($"int8 weights whose inputs are rounded as well, with inputs {x.Describe()}");
         if (_roundsInputs && type != DType.Float64)
             return InType(x, DType.Float32, input => Int8Product.Linear(input, this, bias?.To(DType.Float32)));
         return type == x.DType ? Multiply(x, bias) : InType(x, type, input => Multiply(input, bias?.To(type)));
@@ -152,28 +150,33 @@ internal sealed unsafe class QuantisedMatrix : IDisposable
 
     private Tensor RowByRowElsewhere(Tensor x, Tensor? bias, DType output)
     {
-        var (input, y) = (x.To(Compute).Contiguous(), Tensor.Empty(output, x.Device, x.Size(0), Rows));
+        // what is rounded to codes is no bfloat16 any more
+        var type = _roundsInputs ? DType.Float32 : Compute;
+        var (input, y) = (x.To(Compute).To(type).Contiguous(), Tensor.Empty(output, x.Device, x.Size(0), Rows));
+        if (_roundsInputs)
+            input = Int8Product.RoundedByRow(input);
         var most = Most(x.Device, Columns, Rows);
         for (var j = 0L; j < Rows; j += most)
         {
             using var scope = TensorScope.Enter();
             var width = Math.Min(most, Rows - j);
-            var part = Tensor.Empty(output == DType.Float32 ? output : Compute, x.Device, x.Size(0), width);
-            DeviceKernels.Of(x).RowLinear(input, Tile(Compute, j, width, 0, Columns, device: x.Device), bias?.Narrow(0, j, width).To(Compute), part);
+            var part = Tensor.Empty(output == DType.Float32 ? output : type, x.Device, x.Size(0), width);
+            DeviceKernels.Of(x).RowLinear(input, Tile(Compute, j, width, 0, Columns, device: x.Device).To(type),
+                bias?.Narrow(0, j, width).To(type), part);
             y.Narrow(1, j, width).CopyFrom(part);
         }
         return y;
     }
 
     // Values that are there at once: on the CPU what its caches hold, elsewhere a gigabyte at most, for whole matrices are multiplied fastest.
-    private static long Most(Device device, long inputs, long outputs) => device.IsCpu ? Product.StoredColumns(inputs, outputs)
+    internal static long Most(Device device, long inputs, long outputs) => device.IsCpu ? Product.StoredColumns(inputs, outputs)
         : Math.Clamp((1L << 28) / Math.Max(1, inputs), 1, outputs);
 
     /// <summary>The scales of int8 rows; [out].</summary>
-    internal Tensor RowScales()
+    internal Tensor RowScales(Device device)
     {
         using var scope = TensorScope.Enter();
-        return scope.Keep(Tensor.Cat([.. _parts.Select(part => part.Matrix.Scales.Narrow(0, part.From, part.Rows))], 0));
+        return scope.Keep(Tensor.Cat([.. _parts.Select(part => part.Matrix.On(device).Scales.Narrow(0, part.From, part.Rows))], 0));
     }
 
     /// <summary>One row in float32, rounded to the type of products.</summary>

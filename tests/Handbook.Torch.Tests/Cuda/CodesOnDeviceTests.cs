@@ -30,13 +30,27 @@ public sealed class CodesOnDeviceTests
         }
     }
 
-    [Fact]
-    public void Rounded_inputs_of_int8_are_refused_by_name()
+    [Theory, InlineData(DType.Float32), InlineData(DType.BFloat16)]
+    public void Rounded_inputs_of_int8_are_those_of_the_cpu(DType compute)
     {
         var device = StandInDevice.Need();
         using var scope = TensorScope.Enter();
-        using var codes = Quantised.Some.Quantised("int8", Quantised.Some.Matrix(4, 8), DType.Float32, roundsInputs: true);
-        Assert.StartsWith("int8 weights whose inputs are rounded as well", Assert.Throws<NotSupportedException>(() =>
-            codes.Linear(Tensor.Zeros(DType.Float32, device, 2, 8), null)).Message);
+        using var codes = Quantised.Some.Quantised("int8", Quantised.Some.Matrix(33, 70), compute, roundsInputs: true);
+        var numbers = Quantised.Some.Matrix(9, 70, 2);
+        numbers.Narrow(0, 3, 1).ZeroInPlace();
+        numbers.Narrow(0, 5, 1).Narrow(1, 11, 1).CopyFrom(Tensor.Full(-7.25, DType.Float32, 1, 1));       // an outlier
+        var (x, bias) = (numbers.To(compute), Quantised.Some.Matrix(1, 33, 3).View(33).To(compute));
+        // what is rounded, to the bit
+        Lazily.Same(Int8Product.RoundedByRow(numbers).ToArray<float>(), Int8Product.RoundedByRow(numbers.To(device)).ToArray<float>());
+        var before = StandInDevice.Waits;
+        Tensor[] there = [codes.Linear(x.To(device), bias.To(device)), codes.RowByRow(x.To(device), bias.To(device), compute)];
+        Assert.Equal(before, StandInDevice.Waits);
+        Tensor[] here = [codes.Linear(x, bias), codes.RowByRow(x, bias, compute)];
+        foreach (var (expected, actual) in here.Zip(there))
+        {
+            var wanted = expected.ToArray<double>();
+            Kernels.Some.Close(wanted, actual.ToArray<double>(), (compute == DType.Float32 ? 1e-5 : 0.01) * (1 + wanted.Max(Math.Abs)));
+        }
+        Assert.NotEqual(here[0].ToArray<float>(), here[1].ToArray<float>());
     }
 }
