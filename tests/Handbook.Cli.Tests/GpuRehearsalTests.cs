@@ -30,7 +30,7 @@ public sealed class GpuRehearsalTests : IDisposable
     }
 
     [Theory, Trait("speed", "slow")]
-    [InlineData("test", "device families optimisers runs repeat resume memory ranks")]
+    [InlineData("test", "device families optimisers answers runs repeat resume memory ranks")]
     [InlineData("bench", "sft-full sft-lora dpo-lora sft-qlora decode pytorch")]
     public void Every_stage_ends_and_finds_nothing_wrong(string kind, string stages)
     {
@@ -48,7 +48,7 @@ public sealed class GpuRehearsalTests : IDisposable
         var (code, said) = Say("test", "--seconds", "8");
         Assert.Equal(1, code);
         var stages = JsonNode.Parse(File.ReadAllText(_folder["found.json"]))!["stages"]!.AsArray();
-        Assert.Equal(8, stages.Count);
+        Assert.Equal(9, stages.Count);
         Assert.Equal("left out", stages[^1]!["state"]!.GetValue<string>());
         Assert.Contains("no time was left", stages[^1]!["note"]!.GetValue<string>());
         Assert.Contains("left out", said);

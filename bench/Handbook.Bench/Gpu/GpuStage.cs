@@ -18,6 +18,7 @@ internal sealed record GpuStage(string Name, string Kind, int Seconds, Action<St
         new("device", "test", 30, GpuChecks.Device),
         new("families", "test", 120, GpuChecks.Families),
         new("optimisers", "test", 45, GpuChecks.Optimisers),
+        new("answers", "test", 45, GpuAnswers.Compare),
         new("runs", "test", 150, GpuRuns.Golden),
         new("repeat", "test", 40, GpuRuns.Repeat),
         new("resume", "test", 60, GpuRuns.Resume),
