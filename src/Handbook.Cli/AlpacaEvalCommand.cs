@@ -3,7 +3,7 @@ using Handbook.Base;
 using Handbook.Cli.Progress;
 using Handbook.Evaluation.Judging;
 using Handbook.Models;
-using Handbook.Training.Rewards;
+using Handbook.Training.Plans;
 using Handbook.Training.Sampling;
 using Handbook.Training.Sampling.Scorers;
 
@@ -98,7 +98,7 @@ internal static class AlpacaEvalCommand
             var report = AlpacaRun.Run(new()
             {
                 Reference = count is { } first ? [.. all.Take(first)] : all,
-                Model = folder is null ? null : words.Answerer(args, folder, args.GetValue(temperature)),
+                Model = folder is null ? null : words.Answerer(args, folder, observer, args.GetValue(temperature)),
                 Outputs = file is null ? null : AlpacaOutput.Read(file, "--outputs"),
                 Output = kept,
                 Judge = judge,
@@ -125,7 +125,8 @@ internal static class AlpacaEvalCommand
                     throw new InputException("both a judge and --reward-model are given", fix: "name one");
                 var found = HubWords.Model(scorer);
                 return new RewardPairJudge(JudgeWords.NameOf(scorer), RunState.WeightsOf(found), () =>
-                    new RewardModelScorer(RewardModel.Open(ModelSource.Find(found), words.Compute(args), observer.Said, 4096, observer)));
+                    RewardModelScorer.Of(ModelSource.Find(found), words.Compute(args), observer.Said, source => DevicePlan.Loader(source,
+                        observer, words.Wish(args))));
             }
         }, CancellationToken.None));
         return command;

@@ -29,7 +29,7 @@ internal static class ChatCommand
             var stops = sampling.Stops(args);
             var source = model.Source(args);
             using var speaker = LanguageModel.Open(source, sampling.Compute(args),
-                load: QuantisedCache.Loader(source, new ConsoleObserver()));
+                load: DevicePlan.Loader(source, new ConsoleObserver(), sampling.Wish(args)));
             foreach (var note in speaker.Notes)
                 Console.Error.WriteLine($"note: {note}");
             if (!speaker.CanChat)

@@ -3,8 +3,10 @@ using System.Text.Json;
 using Handbook.Base;
 using Handbook.Base.Progress;
 using Handbook.Cli.Progress;
+using Handbook.Models;
 using Handbook.Models.Generation;
 using Handbook.Runs;
+using Handbook.Training.Plans;
 using Handbook.Training.Sampling;
 using Handbook.Training.Sampling.Endpoints;
 
@@ -76,7 +78,7 @@ internal static class ConstitutionCommand
             var stops = sampling.Stops(args);
             var general = sampling.Of(args, null);
             IWorkObserver observer = new ConsoleObserver();
-            foreach (var without in WithoutEffect(args, elsewhere is null ? [endpoint.Parallel] : [batch, sampling.Precision]))
+            foreach (var without in WithoutEffect(args, elsewhere is null ? [endpoint.Parallel] : [batch, .. sampling.Computing]))
                 observer.Noted($"{without} has no effect "
                     + $"on {(elsewhere is null ? "a model folder; --batch-size says how many answers are worked on at once" : "an endpoint")}");
             // Opened at once: a wrong address or option is told before anything is written.
@@ -102,7 +104,8 @@ internal static class ConstitutionCommand
             {
                 if (remote is not null)
                     return remote;
-                var speaker = LanguageModel.Open(folder!, sampling.Compute(args));
+                var source = ModelSource.Find(folder!);
+                var speaker = LanguageModel.Open(source, sampling.Compute(args), load: DevicePlan.Loader(source, observer, sampling.Wish(args)));
                 if (!speaker.CanChat)
                     using (speaker)
                         throw new InputException($"{folder} has no chat template",

@@ -58,6 +58,7 @@ internal static class EvaluateCommand
     private static readonly Option<bool> _allowCode = new("--allow-code")
     { Description = "run code that the model writes, in a sandbox (Linux)" };
     private static readonly Option<string> _dtype = OptionWords.Precision();
+    private static readonly Option<bool> _useCpu = OptionWords.UseCpu();
 
     public static Command Create()
     {
@@ -76,7 +77,7 @@ internal static class EvaluateCommand
             """)
         {
             _model.Model, _task, _list, _data, _description, _output, _limit, _fewShot, _count, _temperature, _seed, _batch, _maxTokens,
-            _maxLength, _chat, _allowCode, _dtype,
+            _maxLength, _chat, _allowCode, _dtype, _useCpu,
         };
         _model.AddTo(command);
         // Every tensor lives on the worker's thread; this one stays free to hear Ctrl-C.
@@ -132,6 +133,7 @@ internal static class EvaluateCommand
             Chat = args.GetValue(_chat),
             AllowCode = args.GetValue(_allowCode),
             Compute = args.Compute(_dtype),
+            Where = args.Wish(_useCpu, workers.LocalRank),
             Bring = spec => HubWords.Rows(spec, cancel),
             CommandLine = Program.CommandLine,
             Observer = observer,

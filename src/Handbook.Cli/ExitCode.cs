@@ -55,6 +55,9 @@ internal static class ExitCode
                 return Of(inner);
             case not null when OutOfMemory.In(exception) is { } full:
                 Console.Error.WriteLine($"error: {full.Message}");
+                if (full.Advice.Length > 0)         // which is in words of recipes
+                    Console.Error.WriteLine("  fix: --dtype bfloat16 needs less, and --use-cpu computes on the CPU; nvidia-smi shows who else uses "
+                        + "the card");
                 return DoesNotFit;
             case not null when FileProblem.Explain(exception) is { } explained:
                 return BadInput(explained);

@@ -81,7 +81,7 @@ internal static class GenerateCommand
                 throw new InputException($"--num-generations is {answers}", fix: "use 1 or more");
             var source = model.Source(args);
             using var speaker = LanguageModel.Open(source, sampling.Compute(args),
-                load: QuantisedCache.Loader(source, new ConsoleObserver()));
+                load: DevicePlan.Loader(source, new ConsoleObserver(), sampling.Wish(args)));
             foreach (var note in speaker.Notes)
                 Console.Error.WriteLine($"note: {note}");
             var settings = new Settings(speaker, sampling.Of(args, speaker) with { BatchSize = args.GetValue(batch) }, stops,

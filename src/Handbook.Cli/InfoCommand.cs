@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Handbook.Torch.Devices;
+using Handbook.Training.Plans;
 
 namespace Handbook.Cli;
 
@@ -16,7 +17,9 @@ internal static class InfoCommand
 
     private static int Run()
     {
-        var entries = Installation.Describe();
+        var all = Installation.Describe();
+        List<Installation.Entry> entries = [.. all.Take(all.Count - 1), new("computed on a GPU", DevicePlan.Covered),
+            new("on the CPU alone", DevicePlan.LeftOut), all[^1]];      // how far that is proven stands last
         var width = entries.Max(entry => entry.Topic.Length) + 2;
         foreach (var (topic, text) in entries)
             Console.WriteLine(topic.PadRight(width) + text);

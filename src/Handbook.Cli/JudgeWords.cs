@@ -2,8 +2,10 @@ using System.CommandLine;
 using Handbook.Base;
 using Handbook.Base.Progress;
 using Handbook.Evaluation.Judging;
+using Handbook.Models;
 using Handbook.Models.Generation;
 using Handbook.Torch;
+using Handbook.Training.Plans;
 using Handbook.Training.Sampling;
 
 namespace Handbook.Cli;
@@ -31,12 +33,13 @@ internal sealed class JudgeWords
     private readonly Option<long> _seed = new("--seed")
     { Description = "decides drawn answers and resampled intervals", DefaultValueFactory = _ => 1234 };
     private readonly Option<string> _dtype = OptionWords.Precision();
+    private readonly Option<bool> _useCpu = OptionWords.UseCpu();
 
     public void AddTo(Command command)
     {
         command.Options.Add(_judge);
         _endpoint.AddTo(command);
-        foreach (var option in (Option[])[_prompts, _judgeTokens, _id, _tokens, _batch, _seed, _dtype])
+        foreach (var option in (Option[])[_prompts, _judgeTokens, _id, _tokens, _batch, _seed, _dtype, _useCpu])
             command.Options.Add(option);
     }
 
@@ -57,6 +60,8 @@ internal sealed class JudgeWords
     public long Seed(ParseResult args) => args.GetValue(_seed);
 
     public DType Compute(ParseResult args) => args.Compute(_dtype);
+
+    public DeviceWish Wish(ParseResult args) => args.Wish(_useCpu);
 
     public JudgePrompts Prompts(ParseResult args) => args.GetValue(_prompts) is { } path ? JudgePrompts.Read(path) : JudgePrompts.Own();
 
@@ -81,7 +86,7 @@ internal sealed class JudgeWords
             return new(elsewhere, () => new EndpointAnswers(endpoint, elsewhere, options, []));
         }
         return folder is null ? null
-            : new(NameOf(folder), () => new ModelAnswers(Opened(folder, args), options, [], textsAreTurns: true));
+            : new(NameOf(folder), () => new ModelAnswers(Opened(folder, args, observer), options, [], textsAreTurns: true));
     }
 
     /// <summary>A judge that answers with one letter, by the letter's probability; null where none is named.</summary>
@@ -95,7 +100,8 @@ internal sealed class JudgeWords
             throw new InputException("both --judge and --endpoint-model are given", fix: "name one judge");
         var prompt = args.GetValue(_prompts) is { } path ? WeightedPrompt.Read(path) : WeightedPrompt.Own;
         if (elsewhere is null)
-            return folder is null ? null : new WeightedPairJudge(new ModelFirstTokens(NameOf(folder), () => Opened(folder, args)), prompt);
+            return folder is null ? null : new WeightedPairJudge(new ModelFirstTokens(NameOf(folder),
+                () => Opened(folder, args, observer)), prompt);
         var endpoint = _endpoint.Open(args, observer.Said);
         var options = new SamplingOptions { MaxNewTokens = 1, Seed = args.GetValue(_seed), BatchSize = args.GetValue(_batch) };
         return new WeightedPairJudge(new EndpointFirstTokens(new(elsewhere, () =>
@@ -103,7 +109,7 @@ internal sealed class JudgeWords
     }
 
     /// <summary>The model that answers.</summary>
-    public Answerer Answerer(ParseResult args, string folder, double? temperature = null)
+    public Answerer Answerer(ParseResult args, string folder, IWorkObserver observer, double? temperature = null)
     {
         Require(args);
         var options = new SamplingOptions
@@ -113,16 +119,17 @@ internal sealed class JudgeWords
             BatchSize = args.GetValue(_batch),
         };
         return new(args.GetValue(_id) ?? NameOf(folder), $"{RunState.WeightsOf(HubWords.Model(folder))} {options.MaxNewTokens} {options.Seed} "
-            + $"{Compute(args)} {temperature}", heat => new ModelAnswers(Opened(folder, args), options with { Temperature = heat }, [],
+            + $"{Compute(args)} {temperature}", heat => new ModelAnswers(Opened(folder, args, observer), options with { Temperature = heat }, [],
                 textsAreTurns: true));
     }
 
     /// <summary>A folder's or file's last name.</summary>
     public static string NameOf(string folder) => Path.GetFileName(Path.TrimEndingDirectorySeparator(folder.Replace('\\', '/')));
 
-    private LanguageModel Opened(string folder, ParseResult args)
+    private LanguageModel Opened(string folder, ParseResult args, IWorkObserver observer)
     {
-        var model = LanguageModel.Open(HubWords.Model(folder), Compute(args));
+        var source = ModelSource.Find(HubWords.Model(folder));
+        var model = LanguageModel.Open(source, Compute(args), load: DevicePlan.Loader(source, observer, Wish(args)));
         if (model.CanChat)
             return model;
         using (model)

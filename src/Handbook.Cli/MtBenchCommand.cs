@@ -64,7 +64,7 @@ internal static class MtBenchCommand
             {
                 Questions = count is { } first ? [.. asked.Take(first)] : asked,
                 Output = args.GetRequiredValue(output),
-                Model = args.GetValue(model) is { } folder ? words.Answerer(args, folder) : null,
+                Model = args.GetValue(model) is { } folder ? words.Answerer(args, folder, observer) : null,
                 Answers = args.GetValue(answers) ?? [],
                 Judge = judge,
                 Prompts = words.Prompts(args),

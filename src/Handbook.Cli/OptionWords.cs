@@ -2,6 +2,7 @@ using System.CommandLine;
 using Handbook.Base;
 using Handbook.Base.Progress;
 using Handbook.Torch;
+using Handbook.Training.Plans;
 
 namespace Handbook.Cli;
 
@@ -43,6 +44,13 @@ internal static class OptionWords
         foreach (var option in args.Given(options))
             observer.Noted($"{option.Name} has no effect: {why}");
     }
+
+    /// <summary>The option <c>--use-cpu</c> of a command that computes with a model.</summary>
+    public static Option<bool> UseCpu() => new("--use-cpu") { Description = "compute on the CPU although there is a GPU" };
+
+    /// <summary>What <see cref="UseCpu"/> says.</summary>
+    /// <param name="localRank">Which process of its host computes, from 0.</param>
+    public static DeviceWish Wish(this ParseResult args, Option<bool> useCpu, int localRank = 0) => new(args.GetValue(useCpu), useCpu.Name, localRank);
 
     /// <summary>A count, or none.</summary>
     /// <exception cref="InputException">It is below 1.</exception>

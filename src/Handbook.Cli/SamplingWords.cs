@@ -3,6 +3,7 @@ using Handbook.Base;
 using Handbook.Models;
 using Handbook.Models.Generation;
 using Handbook.Torch;
+using Handbook.Training.Plans;
 
 namespace Handbook.Cli;
 
@@ -26,17 +27,20 @@ internal sealed class SamplingWords
     private readonly Option<string[]> _stop = new("--stop")
     { Description = "a text that ends an answer and is not part of it; may be repeated", AllowMultipleArgumentsPerToken = false };
     private readonly Option<string> _dtype = OptionWords.Precision();
+    private readonly Option<bool> _useCpu = OptionWords.UseCpu();
 
     public void AddTo(Command command)
     {
-        foreach (var option in (Option[])[_length, _temperature, _topP, _topK, _penalty, _seed, _stop, _dtype])
+        foreach (var option in (Option[])[_length, _temperature, _topP, _topK, _penalty, _seed, _stop, _dtype, _useCpu])
             command.Options.Add(option);
     }
 
-    /// <summary>The option that says how products are computed.</summary>
-    public Option Precision => _dtype;
+    /// <summary>The options that say how and where products are computed.</summary>
+    public IEnumerable<Option> Computing => [_dtype, _useCpu];
 
     public DType Compute(ParseResult args) => args.Compute(_dtype);
+
+    public DeviceWish Wish(ParseResult args) => args.Wish(_useCpu);
 
     public IReadOnlyList<string> Stops(ParseResult args)
     {

@@ -9,6 +9,7 @@ using Handbook.Data.Sources;
 using Handbook.Models;
 using Handbook.Torch;
 using Handbook.Training;
+using Handbook.Training.Plans;
 using Handbook.Training.Rewards;
 
 namespace Handbook.Cli;
@@ -45,6 +46,7 @@ internal static class ScoreCommand
         HelpName = "N"
     };
     private static readonly Option<string> _dtype = OptionWords.Precision();
+    private static readonly Option<bool> _useCpu = OptionWords.UseCpu();
     private static readonly Option<string?> _against = new("--against")
     { Description = "another model's scored answers to the same prompts: also print how often these are better", HelpName = "FILE" };
     private static readonly Option<bool> _fresh = new("--fresh") { Description = "begin anew, whatever an interrupted run has left" };
@@ -57,7 +59,7 @@ internal static class ScoreCommand
             + "  handbook score runs/tiny-reward answers.jsonl --column completion=answer\n"
             + "  handbook score runs/tiny-reward new.jsonl --column completion=answer -o new-scores.jsonl --against old-scores.jsonl")
         {
-            _model.Model, _data, _output, _split, _column, _maxLength, _maxTokens, _dtype, _against, _fresh,
+            _model.Model, _data, _output, _split, _column, _maxLength, _maxTokens, _dtype, _useCpu, _against, _fresh,
         };
         _model.AddTo(command);
         // Every tensor lives on the worker's thread; this one stays free to hear Ctrl-C.
@@ -76,7 +78,7 @@ internal static class ScoreCommand
         using var taken = output is null ? null : RunLock.TakeFile(output, "--output", Program.CommandLine);
         var named = _model.Source(args);
         using var model = RewardModel.Open(named,
-            args.Compute(_dtype), line.Print, maxTokens, new ConsoleObserver(line), withLabels: true);
+            args.Compute(_dtype), line.Print, maxTokens, DevicePlan.Loader(named, new ConsoleObserver(line), args.Wish(_useCpu)), withLabels: true);
         if (model.Labels is not null && args.GetValue(_against) is not null)
             throw new InputException($"--against compares scores, and {named.Name} is a classifier of {model.Labels.Names.Count} labels",
                 fix: "leave --against out");

@@ -5,6 +5,7 @@ using Handbook.Cli.Progress;
 using Handbook.Models.Serving;
 using Handbook.Server;
 using Handbook.Serving;
+using Handbook.Training.Plans;
 
 namespace Handbook.Cli;
 
@@ -46,7 +47,8 @@ internal static class ServeCommand
         { Description = "most tokens of a chat's answer where neither the request nor the model says", DefaultValueFactory = _ => 1024 };
         public readonly Option<string?> Memory = new("--cache-memory")
         {
-            Description = "for keys and values of running and earlier texts, e.g. 2GB; without it a quarter of the memory",
+            Description = "for keys and values of running and earlier texts, e.g. 2GB; without it a quarter of the memory of the machine, or of "
+                + "the GPU where the model lies there",
             HelpName = "SIZE"
         };
         public readonly Option<string> Body = new("--max-body")
@@ -61,9 +63,11 @@ internal static class ServeCommand
             DefaultValueFactory = _ => "mean"
         };
         public readonly Option<string> DType = OptionWords.Precision();
+        public readonly Option<bool> UseCpu = OptionWords.UseCpu();
 
         public IEnumerable<Option> Options =>
-            [Adapters, Name, .. Listen.Options, Key, KeyFile, Origins, Batch, Waiting, Context, Answer, Memory, Body, Timeout, Grace, Pooling, DType];
+            [Adapters, Name, .. Listen.Options, Key, KeyFile, Origins, Batch, Waiting, Context, Answer, Memory, Body, Timeout, Grace, Pooling, DType,
+                UseCpu];
     }
 
     public static Command Create()
@@ -99,14 +103,14 @@ internal static class ServeCommand
         using var telemetry = Telemetry.Begin(Console.Error.WriteLine);
         var source = Models.ModelSource.Find(HubWords.Model(args.GetRequiredValue(words.Model), cancel));
         var adapters = (args.GetValue(words.Adapters) ?? []).Select(Adapter).ToArray();
+        var observer = new ConsoleObserver();
         using var models = ServedModels.Open(source, args.GetValue(words.Name), adapters,
             args.Compute(words.DType), args.AtLeastOne(words.Context, "leave it out for as many as the model was made for"), new EngineOptions
             {
                 MaxRows = args.AtLeastOne(words.Batch),
                 MaxWaiting = args.AtLeastOne(words.Waiting),
-                CacheBytes = args.GetValue(words.Memory) is { } memory ? (long)Quantity.Bytes(words.Memory.Name, memory)
-                    : GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4,
-            }, new ConsoleObserver());
+                CacheBytes = args.GetValue(words.Memory) is { } memory ? Math.Max(1, (long)Quantity.Bytes(words.Memory.Name, memory)) : 0,
+            }, observer, load: DevicePlan.Loader(source, observer, args.Wish(words.UseCpu)));
         foreach (var note in models.Notes)
             Console.Error.WriteLine($"note: {note}");
         if (!IPAddress.IsLoopback(options.Host))

@@ -12,7 +12,8 @@ public sealed class InfoCommandTests : IDisposable
         var outcome = _handbook.Run(["info"]);
         Assert.Equal((0, ""), (outcome.Code, outcome.Error));
         var lines = outcome.Output.TrimEnd().Split('\n');
-        foreach (var topic in (string[])["libtorch ", "Gloo ", "Nccl ", "libtorch on GPUs ", "driver ", "compiler for kernels ", "fused in libtorch "])
+        foreach (var topic in (string[])["libtorch ", "Gloo ", "Nccl ", "libtorch on GPUs ", "driver ", "compiler for kernels ", "fused in libtorch ",
+            "computed on a GPU ", "on the CPU alone "])
             Assert.Contains(lines, line => line.StartsWith(topic, StringComparison.Ordinal));
         Assert.EndsWith("unproven on hardware: built and tested without a GPU so far", lines[^1]);
     }

@@ -75,7 +75,8 @@ internal sealed record EngineOptions
     /// <summary>Requests that may wait; one more is refused.</summary>
     public int MaxWaiting { get; init; } = 128;
 
-    /// <summary>Bytes of keys and values, of running answers and of what is kept of earlier ones.</summary>
+    /// <summary>Bytes of keys and values, of running answers and of what is kept of earlier ones. Whoever opens models may take 0 for as
+    /// many as suit the memory that they lie in.</summary>
     public long CacheBytes { get; init; } = 1L << 30;
 
     /// <summary>New tokens that go through the network together; fewer make answers wait less for another's long prompt.</summary>

@@ -11,6 +11,9 @@ namespace Handbook.Torch.Devices;
 /// <param name="Proof">How far what is computed there has been shown to be right; null where nothing is left open.</param>
 internal sealed record ComputeDevice(Device Device, string Name, long? Memory = null, string? Proof = null)
 {
+    /// <summary>How a recipe wishes for the CPU.</summary>
+    public const string OnCpu = "--use_cpu=true";
+
     /// <summary>The processor, which is always there.</summary>
     public static ComputeDevice Processor { get; } = new(Device.Cpu, "the CPU");
 
@@ -34,8 +37,9 @@ internal sealed record ComputeDevice(Device Device, string Name, long? Memory = 
     /// <summary>The GPU of one process of this host; null where libtorch uses none.</summary>
     /// <param name="localRank">Which process of this host it is, from 0.</param>
     /// <param name="why">Why there is none, where a user would wonder; else null.</param>
+    /// <param name="onCpu">The option or key that computes on the CPU, for the message.</param>
     /// <exception cref="InputException">There are GPUs, but fewer than processes.</exception>
-    public static ComputeDevice? Gpu(int localRank, out string? why)
+    public static ComputeDevice? Gpu(int localRank, out string? why, string onCpu = OnCpu)
     {
         why = null;
         if (StandIn is not null)
@@ -47,19 +51,19 @@ internal sealed record ComputeDevice(Device Device, string Name, long? Memory = 
                 why = $"{cards[0].Name} is not used: {missing.Replace("\n  fix: ", "; ", StringComparison.Ordinal)}";
             return null;
         }
-        return Gpu(localRank, TorchCuda.Count, cards);
+        return Gpu(localRank, TorchCuda.Count, cards, onCpu);
     }
 
     /// <param name="count">GPUs that libtorch sees.</param>
     /// <param name="cards">What the driver says of them, in the same order; none where nobody knows.</param>
-    internal static ComputeDevice? Gpu(int localRank, int count, IReadOnlyList<CudaCard> cards)
+    internal static ComputeDevice? Gpu(int localRank, int count, IReadOnlyList<CudaCard> cards, string onCpu = OnCpu)
     {
         if (count == 0)
             return null;
         if (localRank >= count)
             throw new InputException($"process {localRank + 1} of this host has no GPU: there {(count == 1 ? "is 1" : $"are {count}")}",
                 why: "each process computes on one of its own, which its LOCAL_RANK names; CUDA_VISIBLE_DEVICES may hide some",
-                fix: $"start {count} a host (--nproc-per-node {count}), or compute on the CPU with --use_cpu=true");
+                fix: $"start {count} a host (--nproc-per-node {count}), or compute on the CPU with {onCpu}");
         var card = cards.FirstOrDefault(card => card.Index == localRank);
         return new(Device.Cuda(localRank), card?.Name ?? Device.Cuda(localRank).ToString(), card?.Memory, Installation.Proof);
     }

@@ -1,6 +1,5 @@
 using System.Text.Json;
 using Handbook.Base;
-using Handbook.Base.Progress;
 using Handbook.Data;
 using Handbook.Models;
 using Handbook.Text.Templates;
@@ -20,7 +19,8 @@ public sealed class RewardModel(Decoder network, Tokenizer tokenizer) : IDisposa
     /// <summary>Rows that are put into bins together: enough to fill them, few enough to find their places fast.</summary>
     private const int GroupSize = 256;
 
-    private const int DefaultMaxTokens = 4096;
+    /// <summary>What <see cref="MaxTokens"/> is where nobody says.</summary>
+    internal const int DefaultMaxTokens = 4096;
 
     private static readonly ChatEncodeOptions s_whole = new() { WithAssistantMask = false };
 
@@ -48,10 +48,11 @@ public sealed class RewardModel(Decoder network, Tokenizer tokenizer) : IDisposa
 
     /// <summary>A model with the adapters over it.</summary>
     /// <inheritdoc cref="Open(string, DType, Action{string}?, int)"/>
-    /// <param name="observer">Hears of weights that are quantised; null for nobody.</param>
+    /// <param name="load">Loads what is planned, such as with codes from a cache or on a device; null on the CPU, with codes from the
+    /// cache.</param>
     /// <param name="withLabels">Whether it may be a classifier of several labels.</param>
-    internal static RewardModel Open(ModelSource source, DType compute, Action<string>? note, int maxTokens, IWorkObserver? observer = null,
-        bool withLabels = false)
+    internal static RewardModel Open(ModelSource source, DType compute, Action<string>? note, int maxTokens,
+        Func<ModelWeights, ParameterPlan, Decoder>? load = null, bool withLabels = false)
     {
         var folder = source.Top;
         var config = source.Config();
@@ -63,7 +64,7 @@ public sealed class RewardModel(Decoder network, Tokenizer tokenizer) : IDisposa
         var plan = source.Plan(weights, compute);
         foreach (var said in source.Notes)
             note?.Invoke($"note: {said}");
-        return new(QuantisedCache.Loader(source, observer ?? RunObservers.None)(weights, plan), tokenizer)
+        return new((load ?? QuantisedCache.Loader(source, RunObservers.None))(weights, plan), tokenizer)
         {
             MaxTokens = maxTokens,
             Labels = LabelSet.Of(config, folder),

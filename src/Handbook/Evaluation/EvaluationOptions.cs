@@ -4,6 +4,7 @@ using Handbook.Data.Mixing;
 using Handbook.Models;
 using Handbook.Torch;
 using Handbook.Training.Distributed;
+using Handbook.Training.Plans;
 
 namespace Handbook.Evaluation;
 
@@ -42,6 +43,9 @@ internal sealed record EvaluationOptions
     public int? MaxLength { get; init; }
 
     public DType Compute { get; init; } = DType.Float32;
+
+    /// <summary>Where the model is computed.</summary>
+    public DeviceWish Where { get; init; } = new(UseCpu: false, "--use-cpu");
 
     /// <summary>Whether a question is what a user says, through the chat template.</summary>
     public bool Chat { get; init; }

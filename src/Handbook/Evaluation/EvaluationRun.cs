@@ -173,7 +173,8 @@ internal sealed class EvaluationRun : IDisposable
 
     private LanguageModel Opened()
     {
-        var model = LanguageModel.Open(_options.Model, _options.Compute, load: QuantisedCache.Loader(_options.Model, _options.Observer));
+        var model = LanguageModel.Open(_options.Model, _options.Compute, load: DevicePlan.Loader(_options.Model, _options.Observer,
+            _options.Where));
         foreach (var note in model.Notes)
             _options.Observer.Noted(note);
         if (_options.Chat && !model.CanChat)

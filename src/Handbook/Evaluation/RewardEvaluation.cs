@@ -8,6 +8,7 @@ using Handbook.Models;
 using Handbook.Text.Tokenizers;
 using Handbook.Torch;
 using Handbook.Training.Distributed;
+using Handbook.Training.Plans;
 using Handbook.Training.Rewards;
 
 namespace Handbook.Evaluation;
@@ -77,7 +78,8 @@ internal sealed class RewardWork : TaskWork
     {
         _pairs = pairs;
         _model = options.Workers.FirstOnHost(() =>
-            RewardModel.Open(options.Model, options.Compute, options.Observer.Said, options.MaxTokens, options.Observer));
+            RewardModel.Open(options.Model, options.Compute, options.Observer.Said, options.MaxTokens,
+                DevicePlan.Loader(options.Model, options.Observer, options.Where)));
     }
 
     public override int ChunkSize => 512;

@@ -98,7 +98,7 @@ public sealed class RejectionRun
         RequirePolicy();
         var (prompts, dropped) = Prompts();
         _workers.Agree("the prompts", Asked(prompts));
-        using var scorers = new ScorerSet(Scoring, _compute, _observer.Said);
+        using var scorers = new ScorerSet(Scoring, _compute, _observer.Said, Loader);
         _workers.FirstOnHost(() =>
         {
             scorers.OpenAll();
@@ -262,9 +262,12 @@ public sealed class RejectionRun
             return new EndpointAnswers(new ChatEndpoint(ScorerSet.Endpoint(Scoring, rejection.SampleBaseUrl, rejection.SampleModel!,
                 _observer.Said)), SourceName(model), Sampling(null), rejection.StopTexts ?? []);
         var source = ModelSource.Find(model);
-        var speaker = LanguageModel.Open(source, _compute, _tokenizer, QuantisedCache.Loader(source, _observer));
+        var speaker = LanguageModel.Open(source, _compute, _tokenizer, Loader(source));
         return new ModelAnswers(speaker, Sampling(speaker), rejection.StopTexts ?? [], _textsAreTurns, _recipe.Preference.MaxPromptLength);
     }
+
+    private Func<ModelWeights, ParameterPlan, Models.Decoder> Loader(ModelSource source) =>
+        DevicePlan.Loader(source, _observer, DeviceWish.Of(_recipe.Training, _workers.LocalRank));
 
     private SamplingOptions Sampling(LanguageModel? model) =>
         _recipe.Sampling.Sampling(_recipe.Preference.MaxCompletionLength ?? 256, _recipe.Training.Seed,

@@ -48,9 +48,10 @@ internal sealed partial class ServedModels : IDisposable
     /// <param name="compute">Element type of products.</param>
     /// <param name="window">Most tokens of a prompt with its answer; null for as many as the model was made for.</param>
     /// <param name="engine">One that answers for other models, too, and stays the caller's; null makes one.</param>
+    /// <param name="load">Loads what is planned where it is wanted; null on the CPU.</param>
     /// <exception cref="InputException">A name is taken or no name, or an adapter does not belong to the model.</exception>
     public static ServedModels Open(ModelSource source, string? name, IReadOnlyList<NamedAdapter> adapters, DType compute, int? window,
-        EngineOptions options, IWorkObserver observer, AnswerEngine? engine = null)
+        EngineOptions options, IWorkObserver observer, AnswerEngine? engine = null, Func<ModelWeights, ParameterPlan, Decoder>? load = null)
     {
         TorchRuntime.Load();
         name ??= RealPath.NameOf(source.Top);
@@ -66,7 +67,7 @@ internal sealed partial class ServedModels : IDisposable
         var over = adapters.Select(adapter => (adapter.Name, Source: source.With(adapter.Place, $"--adapter {adapter.Name}"))).ToArray();
         foreach (var (adapter, found) in over)
             RequireNoTables(adapter, found, config);
-        var network = source.Load(config, compute, roundsInputs: true, QuantisedCache.Loader(source, observer),
+        var network = source.Load(config, compute, roundsInputs: true, load ?? QuantisedCache.Loader(source, observer),
             [.. over.Select(adapter => (Key(adapter.Name), adapter.Source.Top))]);
         try
         {
@@ -75,7 +76,8 @@ internal sealed partial class ServedModels : IDisposable
             List<ServedModel> all = [own, .. over.Select(adapter =>
                 Served(adapter.Name, adapter.Source, network.With([.. below, Key(adapter.Name)]), name))];
             Decoder.Join([.. all.Select(model => model.Network)]);
-            return new(network, all, engine ?? new AnswerEngine(options), engine is not null,
+            return new(network, all, engine ?? new AnswerEngine(options.CacheBytes > 0 ? options
+                : options with { CacheBytes = DevicePlan.RoomForCaches(network) }), engine is not null,
                 [.. source.Notes, .. over.SelectMany(adapter => adapter.Source.Notes).Except(source.Notes)]);
         }
         catch

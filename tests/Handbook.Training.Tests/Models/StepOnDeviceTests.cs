@@ -1,6 +1,7 @@
 using Handbook.Data;
 using Handbook.Models;
 using Handbook.Models.Generation;
+using Handbook.Models.Serving;
 using Handbook.Torch;
 using Handbook.Torch.Tests.Cuda;
 using Handbook.Training.Distributed;
@@ -71,18 +72,82 @@ public sealed class StepOnDeviceTests
         Assert.Equal(waits, StandInDevice.Waits - before);
     }
 
-    [Fact]
-    public void Answers_are_those_of_the_cpu()
+    [Theory, InlineData("llama", null, 0.0), InlineData("llama", AdapterKind.Lora, 1.3)]
+    public void Answers_are_those_of_the_cpu(string kind, AdapterKind? adapter, double temperature)
     {
         var device = StandInDevice.Need();
-        int[][] prompts = [[3, 1, 4, 1, 5], [3, 1, 4], [9, 2]];
-        Assert.Equal(Tokens(Device.Cpu), Tokens(device));
+        var before = Tensor.LiveCount;
+        var expected = Answers(kind, adapter, temperature, Device.Cpu);
+        StandInDevice.Launched.Clear();
+        var waits = StandInDevice.Waits;
+        var actual = Answers(kind, adapter, temperature, device);
+        waits = StandInDevice.Waits - waits;
 
-        string Tokens(Device place)
+        Assert.Equal(expected.Select(Text), actual.Select(Text));
+        foreach (var (here, there) in expected.Zip(actual))
+            foreach (var (a, b) in here.LogProbs.Zip(there.LogProbs))
+                Assert.Equal(a, b, 1e-4);           // float32 sums in another order
+        Assert.Equal(before, Tensor.LiveCount);
+        Assert.Empty(((string[])["cache_append", "attention_decode", "row_linear"]).Except(StandInDevice.Launched));
+        // once for each token that is drawn, and once for each part of prompts that is read
+        if (kind is not ("mixtral" or "llama4_text"))      // whose experts are chosen by the host's count of rows
+            Assert.InRange(waits, 1, MostTokens + 4);
+
+        static string Text(Answer answer) => $"{string.Join(' ', answer.Tokens)} {answer.Finish}";
+    }
+
+    [Theory, Trait("speed", "slow"), InlineData("mixtral", null), InlineData("gpt2", null), InlineData("mistral", null),
+        InlineData("llama4_text", null), InlineData("llama", AdapterKind.Qlora), InlineData("llama", AdapterKind.Dora)]
+    public void Answers_of_others_are_those_of_the_cpu(string kind, AdapterKind? adapter) => Answers_are_those_of_the_cpu(kind, adapter, 0.9);
+
+    [Fact, Trait("speed", "slow")]
+    public async Task A_server_answers_for_a_model_and_its_adapter_in_one_pass_as_the_cpu_does()
+    {
+        var device = StandInDevice.Need();
+        var expected = await Served(Device.Cpu);
+        Assert.Equal(4, expected.Distinct().Count());
+        Assert.Equal(expected, await Served(device));
+
+        static async Task<string[]> Served(Device place)
         {
-            using var model = Tiny.Model("llama", dtype: DType.Float32, device: place);
-            var answers = new Generator(model) { TokensAtOnce = 4 }.Generate(prompts, new() { Temperature = 0, MaxNewTokens = 5 });
-            return string.Join("; ", answers.Select(answer => string.Join(' ', answer.Tokens)));
+            using var adapted = Tiny.Adapted("llama", AdapterKind.Lora, dtype: DType.Float32, device: place);
+            Decoder[] views = [adapted.With(), adapted.With("default")];
+            Decoder.Join(views);
+            Assert.NotNull(views[0].Joint);
+            using var engine = new AnswerEngine(new() { MaxRows = 4, TokensAtOnce = 3 });
+            return await Task.WhenAll(Enumerable.Range(0, 4).Select(i => Ask(engine, views[i % 2], [3, 1, 4, 1, 5 + i / 2])));
         }
+
+        static Task<string> Ask(AnswerEngine engine, Decoder model, int[] prompt)
+        {
+            var (said, end) = ("", new TaskCompletionSource<string>(TaskCreationOptions.RunContinuationsAsynchronously));
+            engine.Submit(new()
+            {
+                Model = model,
+                Tokens = prompt,
+                Sampling = new() { MaxNewTokens = MostTokens, Temperature = 0.8, Seed = 2 },
+                OnToken = (_, _) => true,
+                OnAnswer = (_, answer) => said = string.Join(' ', answer.Tokens),
+                OnEnd = why =>
+                {
+                    if (why is null)
+                        end.SetResult(said);
+                    else
+                        end.SetException(why);
+                },
+            });
+            return end.Task;
+        }
+    }
+
+    private const int MostTokens = 6;
+
+    private static Answer[] Answers(string kind, AdapterKind? adapter, double temperature, Device place)
+    {
+        using var model = adapter is { } one ? Tiny.Adapted(kind, one, dtype: DType.Float32, device: place)
+            : Tiny.Model(kind, dtype: DType.Float32, device: place);
+        var options = new SamplingOptions { Temperature = temperature, MaxNewTokens = MostTokens, TopK = 12, TopP = 0.95, Seed = 5 };
+        SampleRequest[] requests = [new([3, 1, 4, 1, 5], [0, 1]), new([3, 1, 4], [2]), new([9, 2], [3])];
+        return [.. new Generator(model) { TokensAtOnce = 4 }.Sample(requests, options).SelectMany(group => group)];
     }
 }

@@ -27,7 +27,9 @@ internal sealed class GrpoRun : IMethodRun
     public GrpoRun(MethodStart start)
     {
         var run = start.Run;
-        (_start, _scorers) = (start, new ScorerSet(run.Scoring, DType.Float32, start.Observer.Said));
+        _start = start;
+        _scorers = new ScorerSet(run.Scoring, DType.Float32, start.Observer.Said, source => (weights, plan) =>
+            QuantisedCache.Loader(source, start.Observer)(weights, plan.Beside(start.Model.Parameters.Plan)));
         try
         {
             _scorers.OpenAll();

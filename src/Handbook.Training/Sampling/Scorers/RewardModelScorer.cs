@@ -5,7 +5,7 @@ using Handbook.Data;
 using Handbook.Data.Mixing;
 using Handbook.Data.Sources;
 using Handbook.Data.Tokenizing;
-using Handbook.Models.Generation;
+using Handbook.Models;
 using Handbook.Torch;
 using Handbook.Training.Rewards;
 
@@ -19,6 +19,12 @@ internal sealed class RewardModelScorer(RewardModel model) : IAnswerScorer
     private const int ChunkSize = 256;
 
     private readonly Lazy<ChatRowEncoder> _chats = new(() => ScoreTokenizer.Chats(model.Tokenizer));
+
+    /// <param name="load">Loads it where it is wanted; null on the CPU.</param>
+    /// <inheritdoc cref="RewardModel.Open(ModelSource, DType, Action{string}?, int, Func{ModelWeights, ParameterPlan, Decoder}?, bool)"/>
+    public static RewardModelScorer Of(ModelSource source, DType compute, Action<string>? note,
+        Func<ModelSource, Func<ModelWeights, ParameterPlan, Decoder>>? load) =>
+        new(RewardModel.Open(source, compute, note, RewardModel.DefaultMaxTokens, load?.Invoke(source)));
 
     public string Name => "reward_model";
 

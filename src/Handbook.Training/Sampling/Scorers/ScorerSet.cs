@@ -1,3 +1,4 @@
+using Handbook.Models;
 using Handbook.Torch;
 using Handbook.Training.Methods;
 using Handbook.Training.Rewards;
@@ -15,11 +16,13 @@ internal sealed class ScorerSet : IDisposable
     /// <param name="options">The keys of scoring.</param>
     /// <param name="compute">Element type of a reward model's products.</param>
     /// <param name="note">Receives what the user should know of a reward model.</param>
-    public ScorerSet(ScorerOptions options, DType compute, Action<string>? note = null)
+    /// <param name="load">Loads a reward model where it is wanted; null on the CPU.</param>
+    public ScorerSet(ScorerOptions options, DType compute, Action<string>? note = null,
+        Func<ModelSource, Func<ModelWeights, ParameterPlan, Decoder>>? load = null)
     {
         _all = [.. options.RewardFuncs!.Select((name, i) => (name, options.WeightAt(i)))];
         _open = new IAnswerScorer?[_all.Length];
-        _create = name => Create(name, options, compute, note);
+        _create = name => Create(name, options, compute, note, load);
     }
 
     public IReadOnlyList<string> Names => [.. _all.Select(entry => entry.Name)];
@@ -66,7 +69,8 @@ internal sealed class ScorerSet : IDisposable
     // A test may end otherwise the next time: it has a clock and limits.
     private static IAnswerScorer Shared(IAnswerScorer scorer) => scorer is UnitTestScorer ? scorer : new DistinctScorer(scorer);
 
-    private static IAnswerScorer Create(string name, ScorerOptions options, DType compute, Action<string>? note) => name switch
+    private static IAnswerScorer Create(string name, ScorerOptions options, DType compute, Action<string>? note,
+        Func<ModelSource, Func<ModelWeights, ParameterPlan, Decoder>>? load) => name switch
     {
         "exact_match" => new ExactMatchScorer(new(options.AnswerPattern)),
         "number_match" => new NumberMatchScorer(new(options.AnswerPattern)),
@@ -75,7 +79,7 @@ internal sealed class ScorerSet : IDisposable
         "finished" => new FinishedScorer(),
         "judge" => new JudgeScorer(new ChatEndpoint(Endpoint(options, options.JudgeBaseUrl, options.JudgeModel!, note)),
             options.JudgePrompt, options.JudgePattern, options.JudgeBest, options.JudgeLeast, note),
-        "reward_model" => new RewardModelScorer(RewardModel.Open(options.RewardModelNameOrPath!, compute, note)),
+        "reward_model" => RewardModelScorer.Of(ModelSource.Find(options.RewardModelNameOrPath!), compute, note, load),
         "unit_test" => new UnitTestScorer(new()
         {
             Command = options.UnitTestCommand!,
