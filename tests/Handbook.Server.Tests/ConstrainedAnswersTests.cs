@@ -74,7 +74,9 @@ public sealed class ConstrainedAnswersTests(ServedFixture served) : IClassFixtur
         var tool = ChatTool.CreateFunctionTool("weather", "tells the weather", BinaryData.FromString("""
             {"type": "object", "properties": {"city": {"enum": ["Bonn", "Kyoto"]}, "days": {"type": "integer", "minimum": 1, "maximum": 3}}, "required": ["city"], "additionalProperties": false}
             """));
-        var options = new ChatCompletionOptions { Tools = { tool, ChatTool.CreateFunctionTool("nothing") }, ToolChoice = ChatToolChoice.CreateFunctionChoice("weather"), MaxOutputTokenCount = 150 };
+        // both have short arguments: an answer that is cut off is no call
+        var nothing = ChatTool.CreateFunctionTool("nothing", null, BinaryData.FromString("""{"type": "object", "properties": {}, "additionalProperties": false}"""));
+        var options = new ChatCompletionOptions { Tools = { tool, nothing }, ToolChoice = ChatToolChoice.CreateFunctionChoice("weather"), MaxOutputTokenCount = 150 };
         ChatCompletion answer = await Chat.CompleteChatAsync([new UserChatMessage("one two")], options);
         Assert.Equal(ChatFinishReason.ToolCalls, answer.FinishReason);
         Assert.Equal("weather", answer.ToolCalls.Single().FunctionName);
