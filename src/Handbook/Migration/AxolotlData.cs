@@ -1,4 +1,3 @@
-using System.Globalization;
 using Handbook.Recipes;
 using Handbook.Training.Methods;
 using Handbook.Training.Plans;
@@ -11,13 +10,18 @@ internal static class AxolotlData
 {
     private const string Alpaca = "its prompts had Alpaca's own headings there; here the chat template renders them";
 
+    private const string Ends = "the end token of every turn that is learnt is learnt";
+    private const string Turns = "turns of role and content, or of from and value, are read as they are";
+
     private static readonly string[] s_read =
     [
-        "path", "name", "split", "type", "data_files", "ds_type", "shards", "field", "field_messages", "field_chosen", "field_rejected",
-        "field_system", "field_tools", "field_human", "field_model", "roles_to_train", "text_column", "conversation",
-            "message_property_mappings",
-        "message_field_role", "message_field_content", "roles", "trust_remote_code", "train_on_eos", "train_on_eot", "chat_template",
+        "path", "name", "split", "type", "data_files", "shards", "field", "field_messages", "field_chosen", "field_rejected",
+        "field_system", "field_tools", "text_column", "ds_type", "trust_remote_code", "roles_to_train", "conversation", "chat_template",
+        "message_property_mappings", "message_field_role", "message_field_content", "roles", "train_on_eos", "train_on_eot",
     ];
+
+    /// <summary>The types whose columns are known.</summary>
+    internal static IEnumerable<string> Types => s_columns.Keys;
 
     // the columns of each type that are called otherwise here: "ours=theirs,…"; nothing where they have our names
     private static readonly Dictionary<string, string> s_columns = new()
@@ -26,10 +30,12 @@ internal static class AxolotlData
         ["alpaca_instruct"] = "",
         ["alpaca_chat"] = "",
         ["alpaca_w_system"] = "",
-        ["alpaca_chat.load_qa"] = "prompt=question,completion=answer",
+        ["alpaca_chat.load_qa"] = "instruction=question,output=answer",
+        ["alpaca_chat.load_camel_ai"] = "instruction=message_1,output=message_2",
+        ["alpaca_w_system.load_open_orca"] = "instruction=question,output=response,system=system_prompt",
         ["gpteacher"] = "output=response",
         ["oasst"] = "instruction=INSTRUCTION,output=RESPONSE",
-        ["summarizetldr"] = "prompt=article,completion=summary",
+        ["summarizetldr"] = "instruction=article,output=summary",
         ["sharegpt"] = "",
         ["chat_template"] = "",
         ["messages"] = "",
@@ -45,31 +51,38 @@ internal static class AxolotlData
         ["passthrough"] = "",
         ["kto.argilla"] = "prompt=instruction",
         ["kto.intel"] = "prompt=question",
-        ["kto.argilla_chat"] = "",
+        ["kto.argilla_chat"] = "messages=completion",
         ["kto.prompt_pairs"] = "",
         ["kto.ultra"] = "",
     };
 
     /// <summary>Whether every data set is plain text.</summary>
     public static bool IsText(MigrationDraft draft) => Entries(draft["datasets"]).ToArray() is { Length: > 0 } entries
-        && entries.All(entry => entry.Text("type") is { } type && type.Split('.', ':')[0] is "completion" or "pretrain");
+        && entries.All(IsText);
+
+    private static bool IsText(ForeignMap entry) =>
+        entry.Text("type") is { } type && type.Split('.', ':')[0] is "completion" or "pretrain";
 
     public static void Apply(MigrationDraft draft)
     {
         if ((draft["pretraining_dataset"] ?? draft["datasets"]) is not { } setting)
             return;
-        var held = draft["val_set_size"]?.Number is > 0 and var size ? size : (double?)null;
+        var held = draft.Number("val_set_size") is > 0 and var size ? size : (double?)null;
+        draft.Tell(held is null ? null : draft["val_set_size"]);
         List<DatasetEntry> entries = [];
         List<string> comments = [];
-        foreach (var entry in Entries(setting))
-            entries.AddRange(Read(draft, entry, comments));
-        if (setting.Text is { } path)
+        if (setting is { Name: "pretraining_dataset", Text: { } path })
             entries.Add(new() { Id = path });
+        else
+            foreach (var entry in ForeignMap.Each(draft, setting))
+                entries.AddRange(Read(draft, entry, comments));
         if (draft["test_datasets"] is { } test)
         {
             if (entries is [var only] && Entries(test).ToArray() is [var other] && other.Text("path") == only.Id)
             {
-                Single(draft, only, other.Text("split") ?? "test");
+                Single(draft, setting, only, other.Text("split") ?? "test");
+                draft.Tell(test);
+                other.LeaveOthers(draft, "path", "split", "type");
                 return;
             }
             draft.Leave(test, "held-out rows come from the same mixture (dataset_mixture.test_split_size), or from a split of one data set");
@@ -77,22 +90,22 @@ internal static class AxolotlData
         draft.Set("dataset_mixture", new DatasetMixture
         {
             Datasets = entries,
-            Seed = (int)(draft["seed"]?.Number ?? 42),
+            Seed = (int)(draft.Number("seed") ?? 42),
             TestSplitSize = held,
-        }, comments.Count > 0 ? string.Join("; ", comments.Distinct()) : null);
-        Masks(draft, entries.Count);
+        }, comments.Count > 0 ? string.Join("; ", comments.Distinct()) : null, setting);
+        Masks(draft);
     }
 
-    private static void Single(MigrationDraft draft, DatasetEntry entry, string held)
+    private static void Single(MigrationDraft draft, ForeignKey setting, DatasetEntry entry, string held)
     {
-        draft.Set("dataset_name", entry.Id);
+        draft.Set("dataset_name", entry.Id, from: setting);
         if (entry.Config is not null)
             draft.Set("dataset_config", entry.Config);
         draft.Set("dataset_train_split", entry.Split);
         draft.Set("dataset_test_split", held);
         if (entry.ColumnMapping is not null)
             draft.Set("column_mapping", entry.ColumnMapping);
-        Masks(draft, 1);
+        Masks(draft);
     }
 
     private static IEnumerable<ForeignMap> Entries(ForeignKey? setting) => setting?.Value switch
@@ -111,24 +124,53 @@ internal static class AxolotlData
             draft.Leave(entry["data_files"]!, "a data set is read by its splits; name the file itself to read it alone");
         var columns = Columns(draft, entry, comments);
         entry.LeaveOthers(draft, s_read);
-        foreach (var name in (string[])["conversation", "chat_template", "train_on_eos", "train_on_eot"])
-            if (entry[name] is { Text: not ("tokenizer_default" or "turn") } setting)
-                draft.Leave(setting, name.StartsWith("train", StringComparison.Ordinal)
-                    ? "the end token of every turn that is learnt is learnt"
-                    : "one template renders all rows: the tokenizer's, or chat_template of the recipe");
-        if (entry["roles"] is { } roles)
-            draft.Leave(roles, "human, user, gpt, assistant, system and tool are known; others are refused by their row");
-        if (entry["roles_to_train"] is { } train && !train.Texts.SequenceEqual(["assistant"]) && !train.Texts.SequenceEqual(["gpt"]))
-            draft.Leave(train, "assistant_only_loss takes the assistant's turns, and without it all are learnt");
+        Turned(draft, entry);
+        foreach (var (name, why) in ((string, string)[])[("ds_type", "not needed: a file's own name says how it is read"),
+            ("trust_remote_code", "not needed: no code of a data set is ever run")])
+            if (entry[name] is { } known)
+                draft.Leave(known, why);
+        var shards = draft.Number(entry["shards"]);
+        if (entry["shards"] is { Number: <= 1 } whole)
+            draft.Leave(whole, "not needed: all rows are taken");
         return named.Select(id => new DatasetEntry
         {
             Id = id,
             Config = entry.Text("name"),
             Split = entry.Text("split") ?? "train",
-            Weight = entry["shards"]?.Number is > 1 and var shards ? 1 / shards : 1,
+            Weight = shards > 1 ? 1 / shards.Value : 1,
             ColumnMapping = columns,
         });
     }
+
+    /// <summary>Tells what was said of the turns of conversations.</summary>
+    private static void Turned(MigrationDraft draft, ForeignMap entry)
+    {
+        foreach (var setting in entry.Among(["conversation", "chat_template"]))
+            draft.Leave(setting, setting.Text == "tokenizer_default" ? "not needed: the tokenizer's own template renders all rows"
+                : "one template renders all rows: the tokenizer's, or chat_template of the recipe");
+        foreach (var setting in entry.Among(["train_on_eos", "train_on_eot"]))
+            draft.Leave(setting, setting.Text == "turn" ? $"not needed: {Ends}" : Ends);
+        if (entry["roles"] is { } roles)
+            draft.Leave(roles, "human, user, gpt, assistant, system and tool are known; others are refused by their row");
+        if (entry["roles_to_train"] is { } train && !IsAssistants(draft, train))
+            draft.Leave(train, draft.Method != TrainingMethod.Sft ? "not needed: the answers alone are learnt"
+                : IsLearnt(draft) ? "train_on_inputs: true takes all turns"
+                : "assistant_only_loss takes the assistant's turns, and without it all are learnt");
+        string? role = entry.Text("message_field_role"), content = entry.Text("message_field_content");
+        if (entry["message_property_mappings"] is { Value: MapNode map })
+            (role, content) = (new ForeignMap(map).Text("role") ?? role, new ForeignMap(map).Text("content") ?? content);
+        var isRead = (role ?? "role", content ?? "content") is ("role", "content") or ("from", "value")
+            || (role, content) is ("from", null) or (null, "value");
+        foreach (var setting in entry.Among(["message_property_mappings", "message_field_role", "message_field_content"]))
+            draft.Leave(setting, isRead ? $"not needed: {Turns}" : $"{Turns}; rows with other names in them are refused: rename these "
+                + "there");
+    }
+
+    // the one choice of turns that a key of ours makes: assistant_only_loss, whose comment says it
+    private static bool IsAssistants(MigrationDraft draft, ForeignKey train) => draft.Method == TrainingMethod.Sft && !IsLearnt(draft)
+        && train.Texts is ["assistant"] or ["gpt"];
+
+    private static bool IsLearnt(MigrationDraft draft) => draft["train_on_inputs"] is { IsOn: true };
 
     private static Dictionary<string, string>? Columns(MigrationDraft draft, ForeignMap entry, List<string> comments)
     {
@@ -194,19 +236,26 @@ internal static class AxolotlData
             "prompt_format", "chosen_format", "rejected_format", "completion_format"]);
     }
 
-    private static void Masks(MigrationDraft draft, int sets)
+    /// <summary>What is learnt of a row. One key says it for all sets, so it must suit the layouts of all.</summary>
+    private static void Masks(MigrationDraft draft)
     {
+        var (inputs, isOn, sets) = (draft["train_on_inputs"], draft.Flag("train_on_inputs") == true, Entries(draft["datasets"]).ToArray());
         if (draft.Method != TrainingMethod.Sft)
             return;
-        var isOn = draft["train_on_inputs"] is { IsOn: true };
-        var types = Entries(draft["datasets"]).Select(entry => entry.Text("type")?.Split('.', ':')[0] ?? "").ToArray();
-        var chats = types.Count(type => type is "chat_template" or "sharegpt" or "messages");
         if (isOn)
-            draft.Set("completion_only_loss", false);
-        else if (chats == types.Length)
-            draft.Set("assistant_only_loss", true, "train_on_inputs: false");
-        else
-            draft.Set("completion_only_loss", true, string.Create(CultureInfo.InvariantCulture,
-                $"train_on_inputs: false{(chats > 0 ? $"; of {sets} sets those with conversations learn from every turn" : "")}"));
+        {
+            draft.Set("completion_only_loss", false, from: inputs);
+            return;
+        }
+        // rows of tokens have no type; their labels say what is learnt
+        var whole = sets.Where(entry => IsText(entry) || entry["type"] is null).ToArray();
+        if (whole.Length == 0)
+            draft.Set("assistant_only_loss", true, sets.Any(entry => entry["roles_to_train"] is { } train && IsAssistants(draft, train))
+                ? "train_on_inputs: false, roles_to_train: [assistant]" : "train_on_inputs: false", inputs);
+        else if (whole.Length == sets.Length)
+            draft.Tell(inputs);
+        foreach (var entry in whole.Length < sets.Length ? whole : [])
+            draft.Leave(entry["type"] ?? entry["path"] ?? inputs!, "rows without turns stand beside conversations, so that "
+                + "assistant_only_loss cannot be said for all: every turn of those is learnt; two recipes, one after the other, learn the answers alone");
     }
 }

@@ -34,7 +34,7 @@ internal static class AxolotlRules
         .As("num_epochs", "num_train_epochs").On("optimizer", Optimizer).Read("lr_scheduler", "cosine_min_lr_ratio")
         .Read("train_on_inputs").None("rows of a mixture are always shuffled", "shuffle_merged_datasets")
         .None("not needed: a setting that nothing here has is always told", "strict")
-        .On("bf16", Precision).On("bfloat16", Precision).On("gradient_checkpointing", Checkpointing)
+        .On("bf16", Precision).On("bfloat16", Precision).On("tf32", TensorFloats).On("gradient_checkpointing", Checkpointing)
         .Read("evals_per_epoch", "saves_per_epoch", "eval_steps", "save_steps", "eval_strategy", "evaluation_strategy", "save_strategy")
         .As("dataset_processes", "dataset_num_proc").As("wandb_name", "run_name").As("wandb_run_name", "run_name")
         .Read("use_tensorboard", "use_wandb", "use_mlflow").On("special_tokens", SpecialTokens).As("tokens", "new_special_tokens")
@@ -45,7 +45,7 @@ internal static class AxolotlRules
         .As("rl_beta", "beta").As("dpo_beta", "beta").As("orpo_alpha", "beta", "λ of the odds ratio, which Axolotl calls orpo_alpha")
         .As("kto_desirable_weight", "desirable_weight").As("kto_undesirable_weight", "undesirable_weight")
         .As("dpo_label_smoothing", "label_smoothing").As("dpo_use_weighting", "use_weighting").Read("dpo_loss_type")
-        .As("dpo_use_logits_to_keep", "use_logits_to_keep").On("trl", Trl)
+        .As("dpo_use_logits_to_keep", "use_logits_to_keep").On("trl", Trl).Rewards()
         .None(MigrationRules.Kernels, "flash_attention", "xformers_attention", "sdp_attention", "flex_attention", "eager_attention", "s2_attention",
             "flash_attn_cross_entropy", "flash_attn_rms_norm", "flash_attn_fuse_qkv", "flash_attn_fuse_mlp", "flash_optimum",
             "unsloth_cross_entropy_loss", "unsloth_lora_mlp", "unsloth_lora_qkv", "unsloth_lora_o", "unsloth_rms_norm", "unsloth_rope",
@@ -73,6 +73,7 @@ internal static class AxolotlRules
     public static void Apply(MigrationDraft draft, IReadOnlyList<ForeignKey> settings)
     {
         draft.Method = Method(draft);
+        draft.Tell(draft["rl"] ?? (draft.Method == TrainingMethod.Reward ? draft["reward_model"] : null));
         Adapter(draft);
         AxolotlData.Apply(draft);
         s_rules.Apply(draft, settings);
@@ -86,20 +87,28 @@ internal static class AxolotlRules
         draft.Default("bf16", true, "Axolotl computes in bfloat16 where the processor can");
         if (!draft.Has("warmup_steps") && !draft.Has("warmup_ratio"))
             draft.Default("warmup_ratio", 0.03, "Axolotl warms up for 3 % of the steps, at most 100");
-        string[] reports = [.. Reports(draft)];
+        var reports = Reports(draft).ToArray();
         if (reports.Length > 0)
-            draft.SetTexts("report_to", null, reports);
+            draft.SetTexts("report_to", null, [.. reports.Select(report => report.Name)]);
+        foreach (var (_, from) in reports)
+            draft.Tell(from);
     }
 
     /// <summary>Axolotl reports to whatever a setting speaks of.</summary>
-    private static IEnumerable<string> Reports(MigrationDraft draft)
+    private static IEnumerable<(string Name, ForeignKey? From)> Reports(MigrationDraft draft)
     {
-        if (draft["use_tensorboard"] is { IsOn: true })
-            yield return ReportTargets.TensorBoard;
-        if (draft["use_wandb"]?.IsOn ?? draft["wandb_project"] is not null)
-            yield return ReportTargets.Wandb;
-        if (draft["use_mlflow"]?.IsOn ?? draft["mlflow_tracking_uri"] is not null)
-            yield return ReportTargets.Mlflow;
+        if (draft.Flag("use_tensorboard") == true)
+            yield return (ReportTargets.TensorBoard, draft["use_tensorboard"]);
+        if (draft.Flag("use_wandb") ?? draft["wandb_project"] is not null)
+            yield return (ReportTargets.Wandb, draft["use_wandb"]);
+        if (draft.Flag("use_mlflow") ?? draft["mlflow_tracking_uri"] is not null)
+            yield return (ReportTargets.Mlflow, draft["use_mlflow"]);
+    }
+
+    private static TrainingMethod Unknown(MigrationDraft draft, string what)
+    {
+        draft.Wrong(draft["rl"]!, what, fix: "handbook trains with dpo, ipo, kto, orpo, simpo, bco and grpo");
+        return TrainingMethod.Dpo;
     }
 
     private static TrainingMethod Method(MigrationDraft draft) => draft["rl"]?.Text?.ToLowerInvariant() switch
@@ -110,37 +119,40 @@ internal static class AxolotlRules
         "simpo" or "cpo" => TrainingMethod.Cpo,
         "grpo" => TrainingMethod.Grpo,
         "bco" => TrainingMethod.Bco,
-        { } other => throw new InputException($"rl: {other} has no counterpart here",
-            fix: "handbook trains with dpo, ipo, kto, orpo, simpo, bco and grpo"),
-        null when draft["reward_model"] is { IsOn: true } => TrainingMethod.Reward,
+        { } other => Unknown(draft, $"rl: {other} has no counterpart here"),
+        null when draft.Flag("reward_model") == true => TrainingMethod.Reward,
         null when draft["pretraining_dataset"] is not null || AxolotlData.IsText(draft) => TrainingMethod.Cpt,
         null => TrainingMethod.Sft,
     };
 
     private static void Adapter(MigrationDraft draft)
     {
-        var kind = draft["adapter"]?.Text;
-        if (kind is not (null or "lora" or "qlora"))
-            throw new InputException($"adapter: {kind} has no counterpart here", fix: "adapter: lora or qlora");
+        var (adapter, four, eight) = (draft["adapter"], draft.Flag("load_in_4bit") == true, draft.Flag("load_in_8bit") == true);
+        var (kind, linear) = (adapter?.Text, draft.Flag("lora_target_linear") == true);
+        if (adapter is not null && kind is not ("lora" or "qlora"))
+            draft.Wrong(adapter, $"{adapter.Shown} has no counterpart here", fix: "adapter: lora or qlora");
         if (kind is null)
         {
-            if (draft["load_in_4bit"] is { IsOn: true } bits)
-                draft.Leave(bits, "without an adapter there is nothing to train over quantised weights");
+            foreach (var bits in (ForeignKey?[])[four ? draft["load_in_4bit"] : null, eight ? draft["load_in_8bit"] : null])
+                if (bits is not null)
+                    draft.Leave(bits, "without an adapter there is nothing to train over quantised weights");
             return;
         }
-        draft.Set("use_peft", true);
-        if (kind == "qlora" || draft["load_in_4bit"] is { IsOn: true })
+        draft.Set("use_peft", true, from: adapter);
+        if (kind == "qlora" || four)
         {
-            draft.Set("load_in_4bit", true);
+            draft.Set("load_in_4bit", true, from: four ? draft["load_in_4bit"] : adapter);
             draft.Set("use_bnb_nested_quant", true, "Axolotl keeps the scales of 4-bit weights as codes");
         }
-        else if (draft["load_in_8bit"] is { IsOn: true })
-            draft.Set("load_in_8bit", true);
+        else if (eight)
+            draft.Set("load_in_8bit", true, from: draft["load_in_8bit"]);
         draft.Default("lora_dropout", 0.0);
-        if (draft["lora_target_modules"] is { } modules)
-            draft.Set("lora_target_modules", modules.Texts);
-        else if (draft["lora_target_linear"] is { IsOn: true })
-            draft.SetTexts("lora_target_modules", null, "all-linear");
+        if (linear)
+            draft.Set("lora_target_modules", (string[])["all-linear"], from: draft["lora_target_linear"]);
+        if (draft["lora_target_modules"] is { } modules && linear)
+            draft.Leave(modules, "lora_target_linear: true takes all linear layers, these among them");
+        else if (draft["lora_target_modules"] is { } named)
+            draft.Set("lora_target_modules", named.Texts, from: named);
     }
 
     private static string? Packed(MigrationDraft draft) =>
@@ -149,8 +161,8 @@ internal static class AxolotlRules
 
     private static void BatchSize(MigrationDraft draft, ForeignKey setting)
     {
-        if (draft["micro_batch_size"]?.Number is > 0 and var micro && draft["gradient_accumulation_steps"] is null
-            && setting.Number is { } all)
+        if (draft.Number("micro_batch_size") is > 0 and var micro && draft["gradient_accumulation_steps"] is null
+            && draft.Number(setting) is { } all)
             draft.Set("gradient_accumulation_steps", Math.Max(1, (int)(all / micro)), "batch_size / micro_batch_size, on one process");
         else
             draft.Leave(setting, "micro_batch_size and gradient_accumulation_steps say it");
@@ -173,10 +185,11 @@ internal static class AxolotlRules
     private static void Schedule(MigrationDraft draft)
     {
         var schedule = draft["lr_scheduler"];
-        if (draft["cosine_min_lr_ratio"] is { Number: { } least } && schedule?.Text is null or "cosine")
+        if (draft.Number("cosine_min_lr_ratio") is { } least && schedule?.Text is null or "cosine")
         {
-            draft.Set("lr_scheduler_type", "cosine_with_min_lr");
-            draft.Set("lr_scheduler_kwargs", new Dictionary<string, object?> { ["min_lr_rate"] = least });
+            draft.Set("lr_scheduler_type", "cosine_with_min_lr", from: schedule);
+            draft.Set("lr_scheduler_kwargs", new Dictionary<string, object?> { ["min_lr_rate"] = least },
+                from: draft["cosine_min_lr_ratio"]);
         }
         else if (schedule is not null)
             draft.Take(schedule, "lr_scheduler_type");
@@ -195,15 +208,28 @@ internal static class AxolotlRules
 
     private static void Precision(MigrationDraft draft, ForeignKey setting)
     {
-        var isOn = setting.IsOn || setting.Text == "full" || setting.Text == "auto";
+        var isOn = setting.Text is "full" or "auto" || draft.Flag(setting.Name) == true;
         draft.Set("bf16", isOn, setting.Text == "auto" ? "auto there: where the processor can" : null);
         if (setting.Name == "bfloat16" && isOn)
             draft.Leave(setting, MigrationRules.Masters);
     }
 
-    private static void Checkpointing(MigrationDraft draft, ForeignKey setting) => draft.Set("gradient_checkpointing", !setting.IsOff,
-        setting.Text is "unsloth" or "offload" or "offload_disk" or "legacy"
-            ? $"{setting.Text} there; activations are in the machine's memory here" : null);
+    // auto takes it where the processor can
+    private static void TensorFloats(MigrationDraft draft, ForeignKey setting)
+    {
+        if (setting.Text == "auto")
+            draft.Leave(setting, "tf32: true says it here, for a processor that can");
+        else
+            draft.Take(setting, "tf32");
+    }
+
+    private static void Checkpointing(MigrationDraft draft, ForeignKey setting)
+    {
+        if (setting.Text is "unsloth" or "offload" or "offload_disk" or "legacy")
+            draft.Set("gradient_checkpointing", true, $"{setting.Text} there; activations are in the machine's memory here");
+        else if (draft.Flag(setting.Name) is { } isOn)
+            draft.Set("gradient_checkpointing", isOn);
+    }
 
     private static void SpecialTokens(MigrationDraft draft, ForeignKey setting)
     {
@@ -262,9 +288,12 @@ internal static class AxolotlRules
     // GRPO's settings stand below `trl`, under TRL's own names
     private static void Trl(MigrationDraft draft, ForeignKey setting)
     {
-        if (setting.Value is MapNode map)
-            foreach (var (name, value) in map.Entries)
-                if (new ForeignKey(name.Text, value, name.Span.Line) is { IsEmpty: false } inner)
-                    draft.Take(inner, inner.Name);
+        if (setting.Value is not MapNode)
+            draft.Leave(setting, "not a map of TRL's settings");
     }
+
+    /// <summary>The settings with those below <c>trl</c> among them, as they stand under TRL's own names.</summary>
+    public static IReadOnlyList<ForeignKey> WithTrl(IReadOnlyList<ForeignKey> settings) =>
+        [.. settings.SelectMany(setting => setting is { Name: "trl", Value: MapNode map }
+            ? map.Entries.Select(entry => new ForeignKey(entry.Key.Text, entry.Value, entry.Key.Span.Line)) : [setting])];
 }

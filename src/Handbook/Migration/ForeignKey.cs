@@ -1,4 +1,5 @@
 using Handbook.Recipes;
+using Handbook.Training.Plans;
 
 namespace Handbook.Migration;
 
@@ -25,28 +26,32 @@ internal sealed record ForeignKey(string Name, RecipeNode Value, int Line)
         _ => [],
     };
 
+    /// <summary>Whether it is turned on or off; null where it says neither.</summary>
+    public bool? Truth => Text is { } text ? RecipeBinder.Truth(text.Trim()) as bool? : null;
+
     /// <summary>Whether it is turned on.</summary>
-    public bool IsOn => Text?.ToLowerInvariant() is "true" or "yes" or "on" or "1";
+    public bool IsOn => Truth == true;
 
     /// <summary>Whether it is turned off.</summary>
-    public bool IsOff => Text?.ToLowerInvariant() is "false" or "no" or "off" or "0";
+    public bool IsOff => Truth == false;
 
     /// <summary>The value as a number; null where it is none.</summary>
-    public double? Number => double.TryParse(Text, System.Globalization.NumberStyles.Float,
-        System.Globalization.CultureInfo.InvariantCulture, out var number) ? number : null;
+    public double? Number => Text is { } text ? RecipeBinder.Number(text.Trim()) : null;
 
     /// <summary>The setting in one short line.</summary>
-    public string Shown
+    public string Shown => $"{Name}: {Said}";
+
+    /// <summary>The value in one short line.</summary>
+    public string Said
     {
         get
         {
             var text = Value switch
             {
                 ScalarNode scalar => scalar.Text.ReplaceLineEndings(" "),
-                ListNode list => $"[{list.Items.Count} values]",
-                _ => "{…}",
+                _ => YamlWriter.Flow(RecipeBinder.Free(Value)),
             };
-            return $"{Name}: {(text.Length > Longest ? text[..Longest] + "…" : text)}";
+            return text.Length > Longest ? text[..Longest] + "…" : text;
         }
     }
 }

@@ -10,6 +10,9 @@ internal static class LlamaFactoryData
 {
     private const string Index = "dataset_info.json";
 
+    private static readonly string[] s_read = ["file_name", "hf_hub_url", "ms_hub_url", "subset", "split", "num_samples", "formatting",
+        "ranking", "columns", "tags"];
+
     // theirs, ours
     private static readonly (string Theirs, string Ours, string Usual)[] s_alpaca =
         [("prompt", "instruction", "instruction"), ("query", "input", "input"), ("response", "output", "output"), ("history", "history",
@@ -53,13 +56,16 @@ internal static class LlamaFactoryData
         index?.Dispose();
         if (draft["eval_dataset"] is { } held)
             draft.Leave(held, "held-out rows come from the same mixture (dataset_mixture.test_split_size), or from a split of one data set");
-        var size = draft["val_size"]?.Number is > 0 and var share ? share : (double?)null;
+        var size = draft.Number("val_size") is > 0 and var share ? share : (double?)null;
         draft.Set("dataset_mixture", new DatasetMixture
         {
             Datasets = entries,
-            Seed = (int)(draft["seed"]?.Number ?? 42),
+            Seed = (int)(draft.Number("seed") ?? 42),
             TestSplitSize = size,
-        });
+        }, from: setting);
+        draft.Tell(size is null ? null : draft["val_size"]);
+        draft.Tell(draft.Number("max_samples") is > 0 ? draft["max_samples"] : null);
+        draft.Tell(draft["dataset_dir"]);
         if (size is not null && draft["eval_strategy"] is null && draft["evaluation_strategy"] is null && draft["do_eval"] is null)
             draft.Set("do_eval", true, "rows are held out");
         Masks(draft);
@@ -94,6 +100,12 @@ internal static class LlamaFactoryData
         foreach (var picture in (string[])["images", "videos", "audios"])
             if (Text(named, picture) is { } column)
                 draft.Leave(setting.Line, $"{name}: {picture}: {column}", "text alone is trained here");
+        foreach (var other in info.EnumerateObject().Where(field => !s_read.Contains(field.Name)))
+            draft.Leave(setting.Line, $"{name}: {other.Name}: {other.Value}", "data sets have no such setting here");
+        if (named.ValueKind == JsonValueKind.Object && draft.Method != TrainingMethod.Cpt)
+            foreach (var other in named.EnumerateObject().Where(field => field.Name is not ("kto_tag" or "images" or "videos" or "audios")
+                && !known.Any(column => column.Theirs == field.Name)))
+                draft.Leave(setting.Line, $"{name}: {other.Name}: {other.Value}", "rows of this layout have no such column here");
         var split = Text(info, "split") ?? "train";
         var id = Text(info, "hf_hub_url") ?? (Text(info, "file_name") is { } file ? Path.Combine(folder, file) : null)
             ?? Text(info, "ms_hub_url") ?? name;
@@ -108,16 +120,16 @@ internal static class LlamaFactoryData
     }
 
     private static string Slice(MigrationDraft draft, string split) =>
-        draft["max_samples"]?.Number is > 0 and var most ? $"{split}[:{(int)most}]" : split;
+        draft.Number("max_samples") is > 0 and var most ? $"{split}[:{(int)most}]" : split;
 
     private static void Masks(MigrationDraft draft)
     {
         if (draft.Method != TrainingMethod.Sft)
             return;
-        if (draft["train_on_prompt"] is { IsOn: true })
-            draft.Set("completion_only_loss", false);
+        if (draft.Flag("train_on_prompt") == true)
+            draft.Set("completion_only_loss", false, from: draft["train_on_prompt"]);
         else
-            draft.Set("assistant_only_loss", true, "train_on_prompt: false: answers alone are learnt");
+            draft.Set("assistant_only_loss", true, "train_on_prompt: false: answers alone are learnt", draft["train_on_prompt"]);
     }
 
     private static string Place(MigrationDraft draft, string folder) =>

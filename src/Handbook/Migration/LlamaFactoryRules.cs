@@ -34,10 +34,10 @@ internal static class LlamaFactoryRules
             "ref_model_quantization_bit")
         .None("one loss is added to another with loss_type: [sigmoid, bco_pair] and loss_weights", "pref_bco_weight")
         .Read("use_dft_loss", "use_galore", "use_apollo", "use_muon", "disable_gradient_checkpointing", "disable_shuffling", "pure_bf16")
-        .None("the rank and the scale of a projection stand in optim_args", "galore_rank", "galore_scale", "galore_update_interval",
-            "galore_target",
-            "galore_proj_type", "galore_layerwise", "apollo_rank", "apollo_scale", "apollo_update_interval", "apollo_target", "apollo_proj",
-            "apollo_proj_type", "apollo_scale_type", "apollo_layerwise", "apollo_scale_front")
+        .Read("galore_rank", "galore_scale", "galore_update_interval", "galore_target", "galore_proj_type", "apollo_rank", "apollo_scale",
+            "apollo_update_interval", "apollo_target", "apollo_proj", "apollo_proj_type", "apollo_scale_type")
+        .None("every matrix is stepped when its turn comes in any case", "galore_layerwise", "apollo_layerwise")
+        .None("the limit of a norm's growth stands behind the scale here", "apollo_scale_front")
         .As("moe_aux_loss_coef", "router_aux_loss_coef").As("add_special_tokens", "new_special_tokens").As("neftune_alpha",
             "neftune_noise_alpha")
         .None("tokens of a text are not added; handbook tokenizer train makes a new tokenizer", "add_tokens")
@@ -64,6 +64,7 @@ internal static class LlamaFactoryRules
     public static void Apply(MigrationDraft draft, IReadOnlyList<ForeignKey> settings)
     {
         draft.Method = Method(draft);
+        draft.Tell(draft["stage"]);
         Tuning(draft);
         LlamaFactoryData.Apply(draft);
         s_rules.Apply(draft, settings);
@@ -76,15 +77,17 @@ internal static class LlamaFactoryRules
         }
         draft.Default("max_length", 2048, Own);
         draft.Default("learning_rate", 5e-5, Own);
-        if (draft["disable_gradient_checkpointing"] is not { IsOn: true })
+        if (draft.Flag("disable_gradient_checkpointing") == true)
+            draft.Set("gradient_checkpointing", false, from: draft["disable_gradient_checkpointing"]);
+        else
             draft.Default("gradient_checkpointing", true, "always on there, unless disable_gradient_checkpointing");
-        if (draft["pure_bf16"] is { IsOn: true } pure)
+        if (draft.Flag("pure_bf16") == true)
         {
             draft.Set("bf16", true);
-            draft.Leave(pure, MigrationRules.Masters);
+            draft.Leave(draft["pure_bf16"]!, MigrationRules.Masters);
         }
-        if (draft["disable_shuffling"] is { IsOn: true })
-            draft.Set("train_sampling_strategy", "sequential");
+        if (draft.Flag("disable_shuffling") == true)
+            draft.Set("train_sampling_strategy", "sequential", from: draft["disable_shuffling"]);
     }
 
     private static TrainingMethod Method(MigrationDraft draft) => (draft["stage"]?.Text ?? "sft", draft["pref_loss"]?.Text) switch
@@ -96,38 +99,46 @@ internal static class LlamaFactoryRules
         ("dpo", "simpo") => TrainingMethod.Cpo,
         ("dpo", _) => TrainingMethod.Dpo,
         ("kto", _) => TrainingMethod.Kto,
-        ("ppo", _) => throw new InputException("stage: ppo has no counterpart here", "there is no critic that is trained beside the model",
+        ("ppo", _) => Unknown(draft, "stage: ppo has no counterpart here", "there is no critic that is trained beside the model",
             "grpo learns from the same prompts and reward model: handbook explain --method grpo"),
-        var (stage, _) => throw new InputException($"stage: {stage} is no stage of LLaMA-Factory", fix: "pt, sft, rm, dpo or kto"),
+        var (stage, _) => Unknown(draft, $"stage: {stage} is no stage of LLaMA-Factory", null, "pt, sft, rm, dpo or kto"),
     };
+
+    private static TrainingMethod Unknown(MigrationDraft draft, string what, string? why, string fix)
+    {
+        draft.Wrong(draft["stage"]!, what, why, fix);
+        return TrainingMethod.Sft;
+    }
 
     private static void Tuning(MigrationDraft draft)
     {
         var kind = draft["finetuning_type"]?.Text ?? "lora";
         if (kind is not ("lora" or "full"))
-            throw new InputException($"finetuning_type: {kind} has no counterpart here",
+            draft.Wrong(draft["finetuning_type"]!, $"finetuning_type: {kind} has no counterpart here",
                 kind == "freeze" ? "all layers are trained, or adapters on those that layers_to_transform names" : null,
                 "finetuning_type: full or lora");
-        if (kind == "full")
+        draft.Tell(draft["finetuning_type"]);
+        if (kind != "lora")
             return;
-        draft.Set("use_peft", true, draft["finetuning_type"] is null ? "lora, LLaMA-Factory's own default" : null);
+        draft.Set("use_peft", true, draft["finetuning_type"] is null ? "lora, LLaMA-Factory's own default" : null,
+            draft["finetuning_type"]);
         draft.Set("lora_r", 8, Own);
-        var rank = draft["lora_rank"]?.Number ?? 8;
+        var rank = draft.Number("lora_rank") ?? 8;
         draft.Default("lora_alpha", 2 * rank, "twice the rank, LLaMA-Factory's own default");
         draft.Default("lora_dropout", 0.0, Own);
         if (draft["lora_target"] is null)
             draft.SetTexts("lora_target_modules", Own, "all-linear");
-        if (draft["quantization_bit"] is not { Number: { } bits } setting)
+        if (draft["quantization_bit"] is not { } setting || draft.Number(setting) is not { } bits)
             return;
         if (bits is not (4 or 8))
         {
             draft.Leave(setting, "weights are kept in 4 or 8 bits");
             return;
         }
-        draft.Set(bits == 4 ? "load_in_4bit" : "load_in_8bit", true);
+        draft.Set(bits == 4 ? "load_in_4bit" : "load_in_8bit", true, from: setting);
         if (bits == 4)
         {
-            draft.Set("use_bnb_nested_quant", draft["double_quantization"] is not { IsOff: true });
+            draft.Set("use_bnb_nested_quant", draft.Flag("double_quantization") != false, from: draft["double_quantization"]);
             if (draft["quantization_type"] is { } code)
                 draft.Take(code, "bnb_4bit_quant_type");
         }
@@ -146,12 +157,18 @@ internal static class LlamaFactoryRules
 
     private static void Packing(MigrationDraft draft, ForeignKey setting)
     {
+        if (draft.Flag(setting.Name) is not { } isOn)
+            return;
         if (draft.Method == TrainingMethod.Cpt)
         {
-            if (setting is { Name: "packing", IsOff: true })
+            if (setting.Name == "neat_packing")
+                draft.Leave(setting, "texts are joined to one stream, in which all is seen");
+            else
+                draft.Tell(setting);
+            if (setting.Name == "packing" && !isOn)
                 draft.Set("packing", false);
         }
-        else if (setting.IsOn)
+        else if (isOn)
             draft.Set("packing", true, draft["neat_packing"] is { IsOn: true } ? null
                 : "rows of a block never see each other here, as with neat_packing");
         else if (!draft.Has("packing"))
@@ -163,8 +180,11 @@ internal static class LlamaFactoryRules
 
     private static void Adapter(MigrationDraft draft, ForeignKey setting)
     {
-        if (draft["create_new_adapter"] is { IsOn: true })
+        if (draft.Flag("create_new_adapter") == true)
+        {
+            draft.Tell(draft["create_new_adapter"]);
             draft.Leave(setting, "a new adapter over another one begins from that one's folder: model_name_or_path names it");
+        }
         else if (setting.Texts is [var only])
             draft.Set("adapter_name_or_path", only);
         else
@@ -173,17 +193,19 @@ internal static class LlamaFactoryRules
 
     private static void Flag(MigrationDraft draft, ForeignKey setting, string key, object value)
     {
-        if (setting.IsOn)
+        if (draft.Flag(setting.Name) == true)
             draft.Set(key, value);
     }
 
     private static void Losses(MigrationDraft draft)
     {
-        var (loss, also) = (draft["pref_loss"], draft["pref_ftx"]?.Number ?? 0);
+        var (loss, also) = (draft["pref_loss"], draft.Number("pref_ftx") ?? 0);
+        if (draft.Method is TrainingMethod.Cpo or TrainingMethod.Orpo)
+            draft.Tell(loss);
         if (draft.Method == TrainingMethod.Cpo)
         {
             draft.SetTexts("loss_type", null, "simpo");
-            draft.Set("cpo_alpha", also, "LLaMA-Factory adds no likelihood term, unless pref_ftx");
+            draft.Set("cpo_alpha", also, "LLaMA-Factory adds no likelihood term, unless pref_ftx", draft["pref_ftx"]);
         }
         else if (draft.Method == TrainingMethod.Orpo)
             draft.Set("orpo_nll", "completion", "LLaMA-Factory counts the answer's tokens alone");
@@ -191,22 +213,43 @@ internal static class LlamaFactoryRules
             draft.Take(loss, "loss_type");
         if (draft.Method == TrainingMethod.Dpo && also > 0)
             draft.Set("rpo_alpha", also, string.Create(CultureInfo.InvariantCulture,
-                $"pref_ftx: {also}, the weight of the chosen answer's likelihood"));
+                $"pref_ftx: {also}, the weight of the chosen answer's likelihood"), draft["pref_ftx"]);
         else if (also > 0 && draft.Method != TrainingMethod.Cpo)
             draft.Leave(draft["pref_ftx"]!, "added to DPO's and CPO's losses alone");
-        if (draft["use_dft_loss"] is { IsOn: true } && draft.Method == TrainingMethod.Sft)
-            draft.SetTexts("loss_type", null, "dft");
+        if (draft.Flag("use_dft_loss") == true && draft.Method == TrainingMethod.Sft)
+            draft.Set("loss_type", (string[])["dft"], from: draft["use_dft_loss"]);
     }
 
     private static void Optimizer(MigrationDraft draft)
     {
-        foreach (var (flag, optimizer) in ((string, string)[])[("use_galore", "galore_adamw"), ("use_apollo", "apollo_adamw"), ("use_muon",
-            "muon")])
-            if (draft[flag] is { IsOn: true })
+        if (draft.Flag("use_muon") == true)
+            draft.Set("optim", "muon", from: draft["use_muon"]);
+        foreach (var (flag, optimizer, prefix, scale) in ((string, string, string, string)[])
+            [("use_galore", "galore_adamw", "galore", "2.0"), ("use_apollo", "apollo_adamw", "apollo", "32.0")])
+            if (draft.Flag(flag) == true)
             {
-                draft.Set("optim", optimizer);
-                if (optimizer != "muon")
-                    draft.SetTexts("optim_target_modules", null, "all-linear");
+                draft.Set("optim", optimizer, from: draft[flag]);
+                var target = draft[$"{prefix}_target"];
+                draft.Set("optim_target_modules", target?.Text is null or "all" ? ["all-linear"] : target.Texts, from: target);
+                Projection(draft, prefix, scale);
             }
+    }
+
+    // LLaMA-Factory's own numbers are not ours: each is said
+    private static void Projection(MigrationDraft draft, string prefix, string scale)
+    {
+        List<string> arguments = [];
+        foreach (var (theirs, ours, usual) in ((string, string, string?)[])[("rank", "rank", "16"),
+            ("update_interval", "update_proj_gap", "200"), ("scale", "scale", scale),
+            ("proj_type", "proj_type", null), ("proj", "proj", null), ("scale_type", "scale_type", null)])
+        {
+            var setting = draft[$"{prefix}_{theirs}"];
+            if (usual is not null)
+                draft.Number(setting);
+            if ((setting?.Text ?? usual) is { } value)
+                arguments.Add($"{ours}={value.Trim()}");
+            draft.Tell(setting);
+        }
+        draft.Set("optim_args", string.Join(',', arguments), "the projection, with LLaMA-Factory's own numbers where nothing is said");
     }
 }

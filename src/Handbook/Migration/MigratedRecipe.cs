@@ -1,3 +1,4 @@
+using Handbook.Base;
 using Handbook.Training.Methods;
 
 namespace Handbook.Migration;
@@ -19,6 +20,15 @@ internal sealed record MigratedRecipe
 
     /// <summary>The setting that a key was taken from; null where it came of something else.</summary>
     public required Func<string, ForeignKey?> Origin { get; init; }
+
+    /// <summary>Settings that cannot be read, or that nothing here is for; nothing is written where there are any.</summary>
+    public required Diagnostics Problems { get; init; }
+
+    /// <summary>Keys of ours whose settings are among <see cref="Problems"/>: what a recipe without them says is not told.</summary>
+    public required IReadOnlySet<string> Unread { get; init; }
+
+    /// <summary>Keys that the recipe needs and that nothing in the settings gives: the user fills them in.</summary>
+    public required IReadOnlyCollection<string> Open { get; init; }
 
     /// <summary>The lines of other trainings in the same script.</summary>
     public IReadOnlyList<int> Others { get; init; } = [];

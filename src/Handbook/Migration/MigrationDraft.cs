@@ -15,6 +15,10 @@ internal sealed class MigrationDraft(string file, IReadOnlyList<ForeignKey> sett
     private readonly Dictionary<string, (object? Value, string? Comment)> _keys = [];
     private readonly List<(int Line, string Shown, string Why)> _left = [];
     private readonly Dictionary<string, ForeignKey> _taken = [];
+    private readonly HashSet<ForeignKey> _told = [];
+    private readonly HashSet<string> _unread = [];
+    private readonly Dictionary<string, string> _open = [];
+    private ForeignKey? _within;
 
     /// <summary>What the recipe is for.</summary>
     public TrainingMethod Method { get; set; }
@@ -24,6 +28,15 @@ internal sealed class MigrationDraft(string file, IReadOnlyList<ForeignKey> sett
 
     /// <summary>How many settings it could not take.</summary>
     public int Left => _left.Count;
+
+    /// <summary>Settings that cannot be read, each where it stands.</summary>
+    public Diagnostics Problems { get; } = new(file);
+
+    /// <summary>The keys whose settings cannot be read.</summary>
+    public IReadOnlySet<string> Unread => _unread;
+
+    /// <summary>The keys that the user fills in.</summary>
+    public IReadOnlyCollection<string> Open => _open.Keys;
 
     /// <summary>The setting that a key was taken from; null where it came of something else.</summary>
     public ForeignKey? Origin(string key) => _taken.GetValueOrDefault(key) ?? this[key];
@@ -39,10 +52,85 @@ internal sealed class MigrationDraft(string file, IReadOnlyList<ForeignKey> sett
 
     /// <summary>Sets a key.</summary>
     /// <param name="comment">What is said above it; null for nothing.</param>
-    public void Set(string key, object? value, string? comment = null) => _keys[key] = (value, comment);
+    /// <param name="from">The setting that it comes of; null where a rule runs for one, or where it comes of none.</param>
+    public void Set(string key, object? value, string? comment = null, ForeignKey? from = null)
+    {
+        _keys[key] = (value, comment);
+        if ((from ?? _within) is not { } source)
+            return;
+        _taken[key] = source;
+        Tell(source);
+    }
 
     /// <summary>Sets a key to a list.</summary>
     public void SetTexts(string key, string? comment, params IReadOnlyList<string> texts) => Set(key, texts, comment);
+
+    /// <summary>Runs a rule for a setting: what it sets comes of that one.</summary>
+    public void Within(ForeignKey setting, Action<MigrationDraft, ForeignKey> rule)
+    {
+        _within = setting;
+        rule(this, setting);
+        _within = null;
+    }
+
+    /// <summary>The recipe says what a setting said, in a key, a comment or its command.</summary>
+    public void Tell(ForeignKey? setting)
+    {
+        if (setting is not null)
+            _told.Add(setting);
+    }
+
+    /// <summary>The same, which tells of the settings of which nothing became.</summary>
+    public MigrationDraft Finished()
+    {
+        foreach (var setting in settings.Where(setting => !setting.IsEmpty && !_told.Contains(setting)).ToArray())
+            Leave(setting, setting.IsOff || setting.Number == 0 ? "not needed: off there, and off here"
+                : "nothing comes of it beside the other settings");
+        return this;
+    }
+
+    /// <summary>The key is needed and nothing here is what the settings name: its line waits for the user.</summary>
+    /// <param name="comment">What stands in its place.</param>
+    public void LeaveOpen(string key, string comment) => _open[key] = comment;
+
+    /// <summary>A setting that stops the migration.</summary>
+    /// <param name="what">What is wrong; it begins with the setting.</param>
+    /// <param name="at">The part of the value that it is; null for all of it.</param>
+    public void Wrong(ForeignKey setting, string what, string? why = null, string? fix = null, RecipeNode? at = null)
+    {
+        Report(Place((at ?? setting.Value).Span, setting), what, why, fix);
+        Tell(setting);
+    }
+
+    // One place has one problem: the first that was found.
+    private void Report(SourceSpan? at, string what, string? why, string? fix)
+    {
+        if (at is null || Problems.Errors.All(error => error.At != at))
+            Problems.ErrorAt(at, what, why, fix);
+    }
+
+    /// <summary>The number that a setting has; null where it is not set, and where it is none, which is a problem.</summary>
+    public double? Number(string name) => Number(this[name]);
+
+    /// <inheritdoc cref="Number(string)"/>
+    public double? Number(ForeignKey? setting)
+    {
+        if (setting is not null && setting.Number is null)
+            Wrong(setting, $"{setting.Name} is {setting.Said}, not a number", fix: "write a number");
+        return setting?.Number;
+    }
+
+    /// <summary>Whether a setting is turned on; null where it is not set, and where it says neither, which is a problem.</summary>
+    public bool? Flag(string name)
+    {
+        if (this[name] is { Truth: null } setting)
+            Wrong(setting, $"{name} is {setting.Said}, not true or false", fix: "write true or false");
+        return this[name]?.Truth;
+    }
+
+    /// <summary>Where something stands in the file; null where it does not say.</summary>
+    public SourceSpan? Place(SourceSpan span, ForeignKey setting) =>
+        span.Source is not null ? span : ScriptPlace.Of(file, span, setting.Line);
 
     /// <summary>Sets a key unless it is set; for what the other trainer does where nothing is said.</summary>
     public void Default(string key, object? value, string? comment = null)
@@ -54,6 +142,7 @@ internal sealed class MigrationDraft(string file, IReadOnlyList<ForeignKey> sett
     /// <summary>Takes a setting over as a key of ours; what no recipe of this method takes is told.</summary>
     public void Take(ForeignKey setting, string name, string? comment = null)
     {
+        Tell(_within);
         if (RecipeKeys.Find(name) is not { } key)
             Leave(setting, $"nothing here has this name{(RecipeKeys.Nearest(name, Method) is { } near ? $"; is {near} meant?" : "")}");
         else if (key.Disposition is Disposition.NoEffect or Disposition.Rejected)
@@ -66,14 +155,18 @@ internal sealed class MigrationDraft(string file, IReadOnlyList<ForeignKey> sett
                 Leave(setting, $"not built: {key.Reason}");
             else
             {
-                _taken[key.Name] = setting;
-                Set(key.Name, value, comment);
+                Set(key.Name, value, comment, setting);
             }
         }
     }
 
     /// <summary>Tells of a setting that the recipe does not have, and why.</summary>
-    public void Leave(ForeignKey setting, string why) => Leave(setting.Line, setting.Shown, why);
+    public void Leave(ForeignKey setting, string why)
+    {
+        Tell(setting);
+        Tell(_within);
+        Leave(setting.Line, setting.Shown, why);
+    }
 
     /// <inheritdoc cref="Leave(ForeignKey, string)"/>
     public void Leave(int line, string shown, string why) => _left.Add((line, shown, why));
@@ -85,11 +178,17 @@ internal sealed class MigrationDraft(string file, IReadOnlyList<ForeignKey> sett
     {
         var text = new StringBuilder($"# Made by handbook migrate from {Path.GetFileName(file)} ({origin}).\n"
             + $"#   handbook {RecipeNames.Of(Method)} {name}\n");
-        foreach (var group in RecipeKeys.All.Where(key => _keys.ContainsKey(key.Name)).GroupBy(key => key.Group))
+        foreach (var group in RecipeKeys.All.Where(key => _keys.ContainsKey(key.Name) || _open.ContainsKey(key.Name))
+            .GroupBy(key => key.Group))
         {
             text.Append($"\n# {group.Key}\n");
             foreach (var key in group)
             {
+                if (_open.TryGetValue(key.Name, out var waiting))
+                {
+                    text.Append($"# {waiting}\n# {key.Name}:\n");
+                    continue;
+                }
                 var (value, comment) = _keys[key.Name];
                 if (comment is not null)
                     text.Append($"# {comment}\n");
@@ -126,8 +225,18 @@ internal sealed class MigrationDraft(string file, IReadOnlyList<ForeignKey> sett
         // Lists on a command line have commas; in a file a text with commas is one text.
         if (new RecipeBinder(report).TryBind(setting.Value, key.Type, key.Name, out value) && value != RecipeBinder.Unset)
             return value is not null || !key.NeedsValue;
-        if (report.Errors is [var error, ..])
-            Leave(setting, $"{error.What}{(error.Fix is { } fix ? $": {fix}" : "")}");
+        var type = Nullable.GetUnderlyingType(key.Type) ?? key.Type;
+        // A name that only another trainer knows is no mistake there; a number that is none is one everywhere.
+        var isMistake = type.IsValueType && !type.IsEnum || type == typeof(IReadOnlyList<double>);
+        if (isMistake)
+            _unread.Add(key.Name);
+        foreach (var error in report.Errors)
+            if (isMistake)
+                Report(Place(error.At ?? setting.Value.Span, setting), setting.Name + error.What[key.Name.Length..], error.Why,
+                    error.Fix);
+            else
+                Leave(setting, $"{error.What}{(error.Fix is { } fix ? $": {fix}" : "")}");
+        Tell(setting);
         return false;
     }
 }

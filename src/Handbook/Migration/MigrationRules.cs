@@ -69,7 +69,7 @@ internal sealed class MigrationRules
     {
         foreach (var setting in settings.Where(setting => !setting.IsEmpty))
             if (_rules.TryGetValue(setting.Name, out var rule))
-                rule(draft, setting);
+                draft.Within(setting, rule);
             else
                 draft.Take(setting, setting.Name);
     }

@@ -91,6 +91,7 @@ internal static class RecipeMigration
 
     private static MigratedRecipe Axolotl(string file, string name, IReadOnlyList<ForeignKey> settings)
     {
+        settings = AxolotlRules.WithTrl(settings);
         var draft = new MigrationDraft(file, settings);
         AxolotlRules.Apply(draft, settings);
         return Made(draft, "Axolotl", name);
@@ -106,10 +107,13 @@ internal static class RecipeMigration
     private static MigratedRecipe Made(MigrationDraft draft, string origin, string name) => new()
     {
         Method = draft.Method,
-        Text = draft.Write(origin, name),
+        Text = draft.Finished().Write(origin, name),
         Keys = draft.Count,
         Left = draft.Left,
         Origin = draft.Origin,
+        Problems = draft.Problems,
+        Unread = draft.Unread,
+        Open = draft.Open,
     };
 
     private static IReadOnlyList<ForeignKey> Settings(string file)
@@ -138,9 +142,9 @@ internal static class RecipeMigration
         {
             var written = Path.Combine(folder.FullName, "recipe.yaml");
             WholeFile.WriteText(written, migrated.Text, durable: false);
-            var result = Recipe.Load(new FileInfo(written), [], migrated.Method);
-            return result.Diagnostics.HasErrors ? throw new InputException(
-                $"{file}: what it says is no good recipe\n{Placed(result.Diagnostics, migrated, file).ToString().TrimEnd()}",
+            var problems = Placed(Recipe.Load(new FileInfo(written), [], migrated.Method).Diagnostics, migrated, file);
+            return problems.HasErrors ? throw new InputException(
+                $"{file}: what it says is no good recipe\n{problems.ToString().TrimEnd()}",
                 fix: "correct it there; nothing was written") : migrated;
         }
         finally
@@ -149,22 +153,27 @@ internal static class RecipeMigration
         }
     }
 
-    /// <summary>The errors of a recipe that nobody has seen, each where the setting stands that it comes of.</summary>
+    /// <summary>What is wrong with the settings, and with the recipe that nobody has seen: each where the setting stands.</summary>
     private static Diagnostics Placed(Diagnostics made, MigratedRecipe migrated, string file)
     {
         var placed = new Diagnostics(file);
-        string[]? lines = null;
+        foreach (var problem in migrated.Problems.Errors)
+            placed.ErrorAt(problem.At, problem.What, problem.Why, problem.Fix);
         foreach (var error in made.Errors)
         {
-            var from = migrated.Origin(error.What.Split(' ', ':', '.')[0]);
-            var at = from is null ? null : from.Value.Span is { Source: not null } value ? value : Line(from.Line);
+            var key = error.What.Split(' ', ':', '.')[0];
+            if (migrated.Unread.Contains(key) || migrated.Open.Contains(key))
+                continue;
+            var from = migrated.Origin(key);
+            var at = from is null ? null : from.Value.Span is { Source: not null } value ? value
+                : ScriptPlace.Of(file, Part(from.Value, error.What).Span, from.Line);
             placed.ErrorAt(at, error.What, error.Why, error.Fix);
         }
         return placed;
 
-        SourceSpan? Line(int number) => (lines ??= File.ReadAllLines(file)) is var all && number >= 1 && number <= all.Length
-            && all[number - 1] is var text
-            ? new(file, number, text.Length - text.TrimStart().Length + 1, text.Trim().Length, text) : null;
+        // of several words the one that the error names
+        static RecipeNode Part(RecipeNode value, string what) => value is ListNode list && list.Items.OfType<ScalarNode>()
+            .FirstOrDefault(item => item.Text.Length > 0 && what.Split(' ', ',', '"').Contains(item.Text)) is { } named ? named : value;
     }
 
     private static string RecipeName(TrainingMethod method) => MethodDefinition.Of(method).Name;

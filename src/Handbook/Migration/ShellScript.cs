@@ -15,6 +15,8 @@ internal sealed class ShellScript
     private int _at;
     private int _line = 1;
     private int _begun;
+    private int _begunAt;
+    private int? _from;
     private bool _isWord;
     private bool _isRedirection;
     private string? _unknown;
@@ -93,7 +95,7 @@ internal sealed class ShellScript
     private void Begin()
     {
         if (!_isWord)
-            (_isWord, _begun) = (true, _line);
+            (_isWord, _begun, _begunAt) = (true, _line, _from ?? _at);
     }
 
     private void Add(char c)
@@ -186,9 +188,9 @@ internal sealed class ShellScript
             Advance(length + 1);
         }
         if (_variables.TryGetValue(name, out var values))
-            Insert(values, quoted);
+            Insert(values, quoted, start);
         else if (otherwise.Length > 0)
-            Insert([new(otherwise, _line, null)], quoted);
+            Insert([new(otherwise, _line, null)], quoted, start);
         else
             Keep(_text[start..Math.Min(_at, _text.Length)]);
     }
@@ -201,8 +203,9 @@ internal sealed class ShellScript
     }
 
     // between quotes a value is a part of the word; outside, its spaces end words, as the shell has it
-    private void Insert(IReadOnlyList<ShellWord> values, bool quoted)
+    private void Insert(IReadOnlyList<ShellWord> values, bool quoted, int from)
     {
+        _from = from;
         if (quoted)
             Begin();
         var isFirst = true;
@@ -216,6 +219,7 @@ internal sealed class ShellScript
                 _word.Append(part);
                 _unknown ??= value.Unknown;
             }
+        _from = null;
     }
 
     private void ReadArray()
@@ -232,7 +236,8 @@ internal sealed class ShellScript
             inner._variables[other] = value;
         inner.Read();
         var line = _line;
-        _variables[name] = [.. inner._commands.SelectMany(words => words).Select(word => word with { Line = line })];
+        _variables[name] = [.. inner._commands.SelectMany(words => words)
+            .Select(word => word with { Line = line, Column = 0, Length = 0 })];
         Advance(end + 1 - _at);
     }
 
@@ -265,7 +270,7 @@ internal sealed class ShellScript
         if (equals > 0 && IsName(text.AsSpan(0, equals)) && _words.All(word => word.Text is "export" or "local" or "readonly" or "declare"))
             _variables[text[..equals]] = [new(text[(equals + 1)..], _begun, _unknown)];
         else
-            _words.Add(new(text, _begun, _unknown));
+            _words.Add(new(text, _begun, _unknown, _begunAt - _text.AsSpan(0, _begunAt).LastIndexOf('\n'), _at - _begunAt));
         _word.Clear();
         (_isWord, _unknown) = (false, null);
     }

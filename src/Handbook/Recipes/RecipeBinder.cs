@@ -88,19 +88,20 @@ internal sealed class RecipeBinder(Diagnostics report)
         var own = new Diagnostics(report.File);
         var read = YamlReader.Read(text.Text, source: null, own);
         if (!own.HasErrors && read is MapNode map)
-            return At(map, text.Span);
+            return Moved(map, text.Span);
         var wrong = own.Errors is [var first, ..] ? $": {first.What}" : "";
         Fail(text, key, $"is {Shown(text)}, a text that is no map{wrong}", "write {name: value}, without quotes around it");
         return null;
-
-        static RecipeNode At(RecipeNode node, SourceSpan span) => node switch
-        {
-            MapNode inner => new MapNode(span, [.. inner.Entries.Select(entry => new MapEntry(entry.Key with { Span = span },
-                At(entry.Value, span)))]),
-            ListNode list => new ListNode(span, [.. list.Items.Select(item => At(item, span))]),
-            _ => node with { Span = span },
-        };
     }
+
+    /// <summary>The same value, all of it at one place.</summary>
+    internal static RecipeNode Moved(RecipeNode node, SourceSpan span) => node switch
+    {
+        MapNode inner => new MapNode(span, [.. inner.Entries.Select(entry => new MapEntry(entry.Key with { Span = span },
+            Moved(entry.Value, span)))]),
+        ListNode list => new ListNode(span, [.. list.Items.Select(item => Moved(item, span))]),
+        _ => node with { Span = span },
+    };
 
     private bool TryScalar(ScalarNode node, Type type, string key, out object? value)
     {
@@ -287,14 +288,14 @@ internal sealed class RecipeBinder(Diagnostics report)
         _ => null,
     };
 
-    private static object? Truth(string text) => text switch
+    internal static object? Truth(string text) => text switch
     {
         "true" or "True" or "TRUE" or "yes" or "Yes" or "YES" or "on" or "On" or "ON" or "y" or "Y" or "t" or "T" or "1" => true,
         "false" or "False" or "FALSE" or "no" or "No" or "NO" or "off" or "Off" or "OFF" or "n" or "N" or "f" or "F" or "0" => false,
         _ => null,
     };
 
-    private static double? Number(string text) =>
+    internal static double? Number(string text) =>
         text.Length > 0 && (char.IsAsciiDigit(text[0]) || text[0] is '-' or '+' or '.') && !text.EndsWith('_')
         && double.TryParse(text.Replace("_", ""), NumberStyles.Float, CultureInfo.InvariantCulture, out var number)
             && double.IsFinite(number)

@@ -62,7 +62,7 @@ public sealed class AxolotlTests
             + "  num_generations: 4\n  reward_funcs: [mine.reward]\n");
         var message = Assert.Throws<InputException>(() => file.Migrate()).Message;
         Assert.Contains("c.yml:7:20: error: num_generations is 4", message);
-        Assert.Contains("c.yml:8:17: error: reward_funcs names mine.reward", message);
+        Assert.DoesNotContain("reward_funcs", message);
         Assert.DoesNotContain("max_length", message);
     }
 

@@ -18,6 +18,9 @@ internal sealed class MigrationFile : IDisposable
     /// <summary>What was made of them.</summary>
     public string Text { get; private set; } = "";
 
+    /// <summary>Where the settings lie.</summary>
+    public string Path => _folder[Name];
+
     private string Name { get; set; } = "";
 
     /// <summary>Writes another file beside it.</summary>
@@ -52,7 +55,7 @@ internal sealed class MigrationFile : IDisposable
     private void Write(string name, string text)
     {
         Name = name;
-        Directory.CreateDirectory(Path.GetDirectoryName(_folder[name])!);
+        Directory.CreateDirectory(System.IO.Path.GetDirectoryName(_folder[name])!);
         File.WriteAllText(_folder[name], text);
     }
 }

@@ -129,4 +129,62 @@ public sealed class TrlScriptTests
         Assert.Contains("bf16: true", file.Text);
         Assert.Contains("streaming", file.Text);
     }
+
+    [Fact]
+    public void A_reward_of_TRL_that_nothing_here_computes_is_told_by_its_name_and_waits_for_one()
+    {
+        using var file = new MigrationFile("train.sh", "trl grpo --model_name_or_path m --dataset_name d --num_generations 8 \\\n"
+            + "  --reward_funcs accuracy_reward --reward_weights 2.0\n");
+        var migrated = RecipeMigration.Of(file.Path, "mine.yaml");
+        Assert.Equal(["reward_funcs"], migrated.Open);
+        Assert.Contains("\n# nothing here scores as accuracy_reward does: name one of exact_match, number_match,", migrated.Text);
+        Assert.Contains("\n# reward_funcs:\n", migrated.Text);
+        Assert.Contains("  reward_funcs: accuracy_reward\n#        formulas are compared by their value there; number_match", migrated.Text);
+        Assert.Contains("  reward_weights: 2.0\n", migrated.Text);
+        Assert.Contains("\nnum_generations: 8\n", migrated.Text);
+    }
+
+    [Fact] // its pattern: one block of thoughts at the very beginning
+    public void A_reward_of_TRL_that_is_a_pattern_is_that_pattern_with_its_weight()
+    {
+        using var file = new MigrationFile("train.sh", "trl grpo --model_name_or_path m --dataset_name d "
+            + "--reward_funcs get_soft_overlong_punishment think_format_reward reasoning_accuracy_reward exact_match mine.reward "
+            + "--reward_weights 1 2 3 4 5\n").Migrate();
+        var scoring = file.Recipe.Scoring;
+        Assert.Equal(["regex", "exact_match"], scoring.RewardFuncs!);
+        Assert.Equal([2.0, 4.0], scoring.RewardWeights!);
+        Assert.Contains("reward_funcs: get_soft_overlong_punishment\n", file.Text);
+        Assert.Contains("reward_funcs: reasoning_accuracy_reward\n", file.Text);
+        Assert.Contains("reward_funcs: mine.reward\n#        a function in Python; here are exact_match", file.Text);
+        var pattern = new System.Text.RegularExpressions.Regex(scoring.RewardPattern!);
+        Assert.Matches(pattern, "<think>a\nb</think>c");
+        Assert.Matches(pattern, "<think></think>");
+        Assert.DoesNotMatch(pattern, " <think>a</think>");
+        Assert.DoesNotMatch(pattern, "<think>a");
+        Assert.DoesNotMatch(pattern, "<think>a</think><think>b</think>");
+        Assert.DoesNotMatch(pattern, "a\n<think>b</think>");
+    }
+
+    [Fact]
+    public void A_wrong_word_among_several_has_the_caret()
+    {
+        using var file = new MigrationFile("train.sh",
+            "trl grpo --model_name_or_path m --dataset_name d --reward_funcs exact_match length exact_match");
+        var message = Assert.Throws<InputException>(() => file.Migrate()).Message;
+        Assert.Contains("train.sh:1:65: error: reward_funcs names exact_match twice", message);
+        Assert.Contains($"\n      | {new string(' ', 64)}{new string('^', "exact_match".Length)}\n", message);
+    }
+
+    [Theory] // the model is asked first there, and the first weight is its own
+    [InlineData("", new[] { "reward_model" }, null)]
+    [InlineData(" --reward_funcs accuracy_reward exact_match --reward_weights 1 2 3",
+        new[] { "reward_model", "exact_match" }, new[] { 1.0, 3.0 })]
+    public void A_reward_model_that_is_named_is_asked(string words, string[] scorers, double[]? weights)
+    {
+        using var file = new MigrationFile("train.sh", "trl grpo --model_name_or_path m --dataset_name d --num_generations 8 "
+            + $"--reward_model_name_or_path rm{words}\n").Migrate();
+        Assert.Equal("rm", file.Recipe.Scoring.RewardModelNameOrPath);
+        Assert.Equal(weights, file.Recipe.Scoring.RewardWeights);
+        Assert.Equal(scorers, file.Recipe.Scoring.RewardFuncs!);
+    }
 }
