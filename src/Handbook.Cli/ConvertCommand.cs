@@ -203,7 +203,7 @@ internal static class ConvertCommand
         if (Path.GetExtension(output) != ".gguf")
             throw new InputException($"--out {output} does not end in .gguf", why: "programs know such files by it",
                 fix: $"write --out {output}.gguf");
-        return !File.Exists(output) || args.GetValue(_force) ? output
-            : throw new InputException($"--out {output} is there already", fix: "choose another name, or add --force to replace it");
+        OutputFile.MustBeNew("--out", output, args.GetValue(_force));
+        return output;
     }
 }

@@ -45,6 +45,7 @@ internal static class DataDecontaminateCommand
         var source = Dataset.Open(HubWords.Rows(s_words.Read(args, data), cancel));
         OutputFile.MustNotReplace("--output", output, source.Files, "with the rows");
         OutputFile.MustNotReplace("--report", report, [.. source.Files, .. output is null ? Array.Empty<string>() : [output]], "with the rows");
+        OutputFile.MustBeOfKind("--report", report, "report", "{\"data\":");
         var check = new ContaminationCheck(options, ReferenceSet.Load(HubWords.References(options, cancel), recipeFolder: null));
         foreach (var remark in source.Remarks.Concat(check.Notes))
             Console.Error.WriteLine(remark);

@@ -68,6 +68,7 @@ internal static class DataInspectCommand
         else
             return ExitCode.BadInput(diagnostics);
 
+        OutputFile.MustBeOfKind("--html", args.GetValue(s_html), "page", SurveyPage.Opening);
         var surveys = new List<DataSurvey>();
         foreach (var request in requests)
         {

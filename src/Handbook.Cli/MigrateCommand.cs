@@ -6,7 +6,7 @@ using Handbook.Migration;
 
 namespace Handbook.Cli;
 
-/// <summary><c>handbook migrate SCRIPT_OR_YAML [--out FILE]</c>: a recipe from what another trainer was called with.</summary>
+/// <summary><c>handbook migrate SCRIPT_OR_YAML [--out FILE [--force]]</c>: a recipe from what another trainer was called with.</summary>
 internal static class MigrateCommand
 {
     public static Command Create()
@@ -17,6 +17,7 @@ internal static class MigrateCommand
             Description = "write the recipe to a file; otherwise it is printed",
             HelpName = "FILE"
         };
+        var force = new Option<bool>("--force") { Description = "replace a file that is there" };
         var which = new Option<int>("--command")
         { Description = "which training of a script that starts several", DefaultValueFactory = _ => 1, HelpName = "N" };
         var variables = new Option<string[]>("--set")
@@ -29,16 +30,17 @@ internal static class MigrateCommand
             + "What changes its meaning has a comment, and what has no counterpart is told at the recipe's end, by its line.\n\n"
             + "  handbook migrate train.sh --out recipes/mine/sft.yaml\n"
             + "  handbook migrate qlora.yml")
-        { file, output, which, variables, method };
-        command.SetAction(args => Run(args.GetRequiredValue(file), args.GetValue(output), args.GetValue(which),
+        { file, output, force, which, variables, method };
+        command.SetAction(args => Run(args.GetRequiredValue(file), args.GetValue(output), args.GetValue(force), args.GetValue(which),
             args.GetValue(variables) ?? [], MethodOption.Read(args, method)));
         return command;
     }
 
-    private static int Run(string file, string? output, int command, IReadOnlyList<string> variables,
+    private static int Run(string file, string? output, bool force, int command, IReadOnlyList<string> variables,
         Training.Methods.TrainingMethod? method)
     {
         OutputFile.MustNotReplace("--out", output, [file], "that is read");
+        OutputFile.MustBeNew("--out", output, force);
         var migrated = RecipeMigration.Of(file, output ?? "RECIPE", command, method, variables.Select(Pair).ToDictionary());
         if (output is null)
             Console.Out.Write(migrated.Text);
@@ -46,6 +48,8 @@ internal static class MigrateCommand
             WholeFile.WriteText(output, migrated.Text);
         foreach (var line in migrated.Others)
             Console.Error.WriteLine($"note: {file}:{line} starts another training; --command N makes a recipe of the N-th");
+        foreach (var key in migrated.Open)
+            Console.Error.WriteLine($"note: {key} is yours to fill in: nothing here is what the settings name");
         Console.Error.WriteLine($"{migrated.Keys} keys of a recipe for handbook {RecipeNames.Of(migrated.Method)}"
             + (migrated.Left == 0 ? "; nothing is left over"
                 : $"; {migrated.Left} setting{(migrated.Left == 1 ? " has" : "s have")} no counterpart, "

@@ -16,4 +16,33 @@ internal static class OutputFile
             throw new InputException($"{option} names {output}, the file {what}",
                 why: "it would be replaced, and what is not written again would be lost", fix: "name another file");
     }
+
+    /// <summary>Makes sure that a file which people go on writing in is not lost.</summary>
+    /// <param name="option">The option that names it, for the message.</param>
+    /// <param name="output">The file; null writes none.</param>
+    /// <param name="force">Whether it may be replaced.</param>
+    public static void MustBeNew(string option, string? output, bool force)
+    {
+        if (output is not null && !force && File.Exists(output))
+            throw new InputException($"{option} {output} is there already", fix: "choose another name, or add --force to replace it");
+    }
+
+    /// <summary>Makes sure that what a command makes again from the same words replaces what an earlier one wrote, and nothing
+    /// else.</summary>
+    /// <param name="option">The option that names it, for the message.</param>
+    /// <param name="output">The file; null writes none.</param>
+    /// <param name="kind">What it is, for the message.</param>
+    /// <param name="opening">How files of this kind begin.</param>
+    public static void MustBeOfKind(string option, string? output, string kind, string opening)
+    {
+        if (output is null || !File.Exists(output))
+            return;
+        using var reader = new StreamReader(output);
+        var old = new char[opening.Length];
+        var read = reader.ReadBlock(old);
+        // an empty file holds nothing that could be lost
+        if (read > 0 && !opening.AsSpan().SequenceEqual(old.AsSpan(0, read)))
+            throw new InputException($"{option} {output} is there already, and it is no {kind} of an earlier command",
+                why: "it would be lost", fix: "name another file, or remove that one");
+    }
 }

@@ -117,6 +117,7 @@ internal static class PlanCommand
         var device = args.GetValue(s_device) is { } named ? KnownDevice.Of(named) : null;
         var asked = Asked(args, device);
         var notes = new List<string>();
+        OutputFile.MustBeOfKind("--json", args.GetValue(s_json), "plan", "{\n  \"recipe\"");
         if (recipe.Definition.IsPipeline)
             recipe = Stage(recipe, notes);
         if (model is not null && asked.Rate is null)

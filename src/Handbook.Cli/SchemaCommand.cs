@@ -16,6 +16,7 @@ internal static class SchemaCommand
         command.SetAction(args =>
         {
             var schema = RecipeSchema.Write(MethodOption.Read(args, method));
+            OutputFile.MustBeOfKind("--out", args.GetValue(output), "schema", "{\n  \"$schema\"");
             if (args.GetValue(output) is { } file)
                 WholeFile.WriteText(file, schema);
             else

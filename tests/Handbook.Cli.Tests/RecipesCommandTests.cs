@@ -78,6 +78,38 @@ public sealed class RecipesCommandTests : IDisposable
         Assert.Contains("--out names qlora.yml", _handbook.Run("migrate", "qlora.yml", "--out", "qlora.yml").Error);
     }
 
+    [Fact] // instructions and conversations in one mixture, over an adapter: what most files of Axolotl say
+    [Trait("speed", "slow")]
+    public void A_recipe_that_was_made_of_another_trainer_s_file_trains()
+    {
+        SmallModel.Make(_handbook);
+        _handbook.Write("alpaca.jsonl", """{"instruction": "one", "input": "", "output": "two three"}""" + "\n");
+        _handbook.Write("chats.jsonl",
+            """{"messages": [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two three"}]}""" + "\n");
+        _handbook.Write("lora.yml", "base_model: model\nadapter: lora\nlora_r: 2\nlora_alpha: 4\nlora_target_linear: true\ndatasets:\n"
+            + "  - {path: alpaca.jsonl, type: alpaca}\n  - {path: chats.jsonl, type: chat_template, roles_to_train: [assistant]}\n"
+            + "train_on_inputs: false\nsequence_len: 64\nmicro_batch_size: 2\nlearning_rate: 0.001\nbf16: false\noutput_dir: out\n");
+        Assert.Contains("; nothing is left over", SmallModel.Succeed(_handbook.Run("migrate", "lora.yml", "--out", "mine.yaml")).Error);
+        SmallModel.Succeed(_handbook.Run("sft", "mine.yaml", "--max_steps=1", "--report_to=none"));
+        Assert.True(File.Exists(Path.Combine(_handbook.Folder, "out", "adapter_config.json")));
+    }
+
+    [Fact] // a recipe is edited by people; a schema is made again from the same words
+    public void A_file_that_people_edit_is_not_replaced()
+    {
+        _handbook.Write("qlora.yml", "base_model: m\nmicro_batch_size: 1\ndatasets: [{path: d, type: alpaca}]\n");
+        var mine = _handbook.Write("mine.yaml", "# mine\n");
+        var outcome = _handbook.Run("migrate", "qlora.yml", "--out", "mine.yaml");
+        Assert.Equal((2, "error: --out mine.yaml is there already\n  fix: choose another name, or add --force to replace it\n"),
+            (outcome.Code, outcome.Error));
+        outcome = _handbook.Run("schema", "--out", "mine.yaml");
+        Assert.Equal(2, outcome.Code);
+        Assert.Contains("--out mine.yaml is there already, and it is no schema of an earlier command", outcome.Error);
+        Assert.Equal("# mine\n", File.ReadAllText(mine));
+        Assert.Equal(0, _handbook.Run("migrate", "qlora.yml", "--out", "mine.yaml", "--force").Code);
+        Assert.StartsWith("# Made by handbook migrate", File.ReadAllText(mine));
+    }
+
     [Fact]
     public void The_schema_of_a_method_is_written_to_a_file()
     {
@@ -85,5 +117,6 @@ public sealed class RecipesCommandTests : IDisposable
         var written = File.ReadAllText(Path.Combine(_handbook.Folder, "kto.json"));
         Assert.Contains("\"title\": \"A recipe for handbook kto\"", written);
         Assert.Equal(written, _handbook.Run("schema", "--method", "kto").Output);
+        Assert.Equal(0, _handbook.Run("schema", "--out", "kto.json").Code);
     }
 }

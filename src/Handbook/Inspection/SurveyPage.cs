@@ -9,6 +9,11 @@ namespace Handbook.Inspection;
 /// <summary>Surveys as one HTML page that needs nothing beside itself: no script, no picture, no font from elsewhere.</summary>
 internal static class SurveyPage
 {
+    /// <summary>How every page begins.</summary>
+    public const string Opening = "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+        + "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+        + "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n";
+
     private const string Style = """
         :root { color-scheme: light dark; --ink: #1f2937; --paper: #ffffff; --faint: #4b5563; --line: #d1d5db; --warn: #92400e; --warnpaper: #fef3c7; }
         @media (prefers-color-scheme: dark) { :root { --ink: #e5e7eb; --paper: #111827; --faint: #9ca3af; --line: #374151; --warn: #fde68a; --warnpaper: #451a03; } }
@@ -27,9 +32,7 @@ internal static class SurveyPage
     public static string Of(string title, IReadOnlyList<DataSurvey> surveys)
     {
         var page = new StringBuilder();
-        page.Append("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n")
-            .Append("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n")
-            .Append("<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n")
+        page.Append(Opening)
             .Append(CultureInfo.InvariantCulture, $"<title>{Escape(title)}</title>\n<style>\n{Style}\n</style>\n</head>\n<body>\n<main>\n<h1>{Escape(title)}</h1>\n");
         if (surveys.Count > 1)
             page.Append("<nav aria-label=\"Splits\"><ul>\n")
