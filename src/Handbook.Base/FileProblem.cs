@@ -22,6 +22,8 @@ internal static class FileProblem
         // A part of the program itself that is missing is no file that a user named.
         FileNotFoundException { FileName: { } name } when name.Contains("Version=", StringComparison.Ordinal) => null,
         FileLoadException => null,
+        UnauthorizedAccessException when error.Message.Split('\'') is [_, var folder, _] && Directory.Exists(folder) => new InputException(
+            $"{folder} is a folder, and a file is wanted", fix: "name a file in it, or another one", inner: error),
         UnauthorizedAccessException => new InputException(error.Message, fix: "check the permissions, or name another place", inner: error),
         IOException when IsDiskFull(error) => new InputException($"the disk is full: {error.Message}", "what was saved before is whole",
             "free some space (df -h shows it) and start the same command again", error),

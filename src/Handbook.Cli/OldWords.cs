@@ -26,6 +26,10 @@ internal static class OldWords
             return IsRecipe(first)
                 ? new($"{first} is a recipe, but no command stands before it",
                     fix: $"handbook {Method(first)} {string.Join(' ', words.Skip(start))}") : null;
+        if (first == "sbatch")
+            return new("sbatch is Slurm's own command, and not one of handbook", "it hands a script to the cluster, and the script calls handbook",
+                words.Skip(start).Any(word => Path.GetExtension(word) == ".slurm") ? string.Join(' ', words.Skip(start).Select(Quoted))
+                    : "sbatch -N 2 recipes/launch.slurm MODEL TASK CONFIG ACCELERATOR");
         var at = start;
         while (at < words.Count && (ScriptNames.MethodOf(words[at]) ?? (isLaunched ? Recipe.MethodNamed(words[at]) : null)) is null)
             at++;

@@ -1,10 +1,24 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
 using Handbook.Base;
 
 namespace Handbook.Cli;
 
-/// <summary>A file that a command writes.</summary>
+/// <summary>A file that a command reads or writes.</summary>
 internal static class OutputFile
 {
+    /// <summary>The first option that takes a file, by its help, and names a folder; null where there is none. It is told before anything
+    /// is done, for every command alike.</summary>
+    public static InputException? Folder(ParseResult result) => result.CommandResult.Children.OfType<OptionResult>()
+        .Where(given => given.Option.HelpName is { } help && help.Split('.')[0] == "FILE")
+        .SelectMany(given => given.Tokens, (given, token) => (Name: given.IdentifierToken?.Value ?? given.Option.Name, token.Value))
+        .FirstOrDefault(given => Directory.Exists(given.Value)) is { Name: not null } found
+        ? new($"{found.Name} {found.Value} is a folder, and a file is wanted", fix: $"name a file, e.g. {found.Name} "
+            + Path.Combine(found.Value, $"{found.Name.TrimStart('-')}.{Ending(result, found.Name)}")) : null;
+
+    private static string Ending(ParseResult result, string name) => result.CommandResult.Command.Options
+        .FirstOrDefault(option => option.Name == name || option.Aliases.Contains(name))?.HelpName?.Split('.') is [_, var ending] ? ending : "txt";
+
     /// <summary>Makes sure that writing replaces nothing that is read.</summary>
     /// <param name="option">The option that names it, for the message.</param>
     /// <param name="output">The file; null writes none.</param>

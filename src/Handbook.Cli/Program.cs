@@ -44,6 +44,8 @@ internal static partial class Program
         }
         if (StrayOptions.Find(result, args) is { } stray)
             return ExitCode.BadInput(stray);
+        if (OutputFile.Folder(result) is { } folder)
+            return ExitCode.BadInput(folder);
         if (result.Errors.Count > 0)
         {
             foreach (var error in result.Errors)

@@ -19,6 +19,15 @@ internal static class RecipeWords
         Arity = ArgumentArity.ZeroOrMore,
     };
 
+    /// <summary>The command's own option that a word is nearer to than to any key; null where it is a key, or nearer to one.</summary>
+    private static string? MeantOption(string word, string[] ownOptions)
+    {
+        var key = word[2..].Split('.')[0].Replace('-', '_');
+        return ownOptions.Length == 0 || RecipeKeys.Find(key) is not null || LauncherOptions.Contains(word[2..])
+            || Spelling.Nearest(word, ownOptions.Concat(RecipeKeys.All.Select(known => "--" + known.Name))) is not { } near
+            || !ownOptions.Contains(near) ? null : near;
+    }
+
     /// <summary>The recipe and its overrides.</summary>
     public static (FileInfo File, IReadOnlyList<string> Overrides) Of(ParseResult result, params string[] ownOptions)
     {
@@ -34,6 +43,10 @@ internal static class RecipeWords
                 words.Add(tokens[i]);
         var (recipe, overrides) = RecipeArguments.Split(words);
         var command = Commands.Path(result);
+        if (words.Where(word => word.StartsWith("--", StringComparison.Ordinal)).Select(word => word.Split('=')[0])
+            .FirstOrDefault(word => MeantOption(word, ownOptions) is not null) is { } stray)
+            throw new InputException($"{stray} is neither an option of `{command}` nor a key of a recipe",
+                fix: $"did you mean {MeantOption(stray, ownOptions)}?");
         return recipe is null
             ? throw new InputException($"{command}: no recipe is named",
                 overrides.Count > 0 ? "keys on the command line change those of a recipe, and a run is repeated from its recipe" : null,

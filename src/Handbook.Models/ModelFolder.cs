@@ -45,7 +45,20 @@ internal static class ModelFolder
 
     /// <summary>As <see cref="Find"/>, but an adapter's folder is as good.</summary>
     /// <exception cref="InputException">There is no such folder.</exception>
-    public static string FindAny(string name, string? key = null) => TryFind(name) ?? throw (File.Exists(name)
+    public static string FindAny(string name, string? key = null)
+    {
+        var found = TryFind(name) ?? throw Absent(name, key);
+        return Holds(found) || Checkpoints(found) is not [.., var last] all ? found
+            : throw new InputException($"{(key is null ? "" : $"{key}: ")}{name} holds no model yet: it is a run that has not come to its end",
+                why: $"it has saved {string.Join(", ", all.Select(Path.GetFileName))}",
+                fix: $"name a checkpoint, e.g. {Path.Combine(name, Path.GetFileName(last))}, or start the run again: it goes on from there");
+    }
+
+    /// <summary>Checkpoints of a run that hold weights, first to last.</summary>
+    private static string[] Checkpoints(string folder) => [.. Directory.EnumerateDirectories(folder, "checkpoint-*").Where(HasWeights)
+        .OrderBy(path => int.TryParse(Path.GetFileName(path)["checkpoint-".Length..], out var step) ? step : -1)];
+
+    private static InputException Absent(string name, string? key) => File.Exists(name)
         && Path.GetExtension(name) == ".gguf" ? IsGguf(name, key is null ? "" : $"{key}: ") : File.Exists(name) && !Directory.Exists(name)
         ? new InputException($"{(key is null ? "" : $"{key}: ")}{name} is a file, not the folder of a model",
             fix: $"name the folder that holds it: {(Path.GetDirectoryName(name) is { Length: > 0 } folder ? folder : ".")}")
@@ -53,7 +66,7 @@ internal static class ModelFolder
         why: HubCache.IsOffline ? "HF_HUB_OFFLINE keeps to what is on this machine" : null,
         fix: HubCache.NameIn(name) is { } meant ? $"write the name alone: {meant}"
         : "name a folder with config.json, weights and tokenizer: a run's output_dir, what `handbook init` made, or a model that "
-        + "`handbook download` brought; HANDBOOK_MODELS names the folder that holds several"));
+        + "`handbook download` brought; HANDBOOK_MODELS names the folder that holds several");
 
     /// <summary>What to say of a GGUF file where a folder is read.</summary>
     /// <param name="place">Who names it, with a colon and a space; empty where nobody does.</param>

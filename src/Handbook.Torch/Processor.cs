@@ -60,7 +60,7 @@ internal static class Processor
     /// <summary>The path in words, with what forced it.</summary>
     public static string Description => Path switch
     {
-        ProcessorPath.BFloat16 => "AVX-512 with bfloat16",
+        ProcessorPath.BFloat16 => MultipliesBFloat16 ? "AVX-512 with bfloat16" : "AVX-512, bfloat16 widened to float32",
         ProcessorPath.Avx512 => "AVX-512",
         ProcessorPath.Avx2 => "AVX2",
         _ => System.Runtime.Intrinsics.Arm.AdvSimd.IsSupported ? "NEON" : "no vector unit known",
@@ -69,6 +69,11 @@ internal static class Processor
     /// <summary>Whether products of bfloat16 are the processor's own; else they are widened to float32. Where a path is forced that has
     /// them, they are.</summary>
     public static bool MultipliesBFloat16 => OwnBFloat16.Value;
+
+    /// <summary>Why products of bfloat16 are widened to float32 here, as the beginning of a sentence.</summary>
+    public static string WideningReason => Path == ProcessorPath.BFloat16
+        ? "this processor multiplies bfloat16 in vectors at half of float32's speed, and has no tiles (AMX)"
+        : "no bfloat16 instructions are used here";
 
     /// <summary>Whether bfloat16 is multiplied in tiles (AMX), by libtorch: many times as fast as in vectors.</summary>
     public static bool HasTiles => Tiles.Value;

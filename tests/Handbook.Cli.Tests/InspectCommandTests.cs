@@ -110,7 +110,7 @@ public sealed class InspectCommandTests : IDisposable
         _handbook.Write("bad.jsonl", "{\"prompt\": \"a\", \"completion\": \"\"}\n");
         var outcome = Inspect("--data", "bad.jsonl", "--tokenizer", "tok");
         Assert.Equal(2, outcome.Code);
-        Assert.Contains("bad.jsonl [train]: 1 of 1 rows cannot be used", outcome.Error);
+        Assert.Contains("bad.jsonl [train]: not one of its 1 rows can be used", outcome.Error);
         Assert.Contains("1 × empty completion, e.g. bad.jsonl:1:", outcome.Error);
     }
 

@@ -25,6 +25,9 @@ public sealed class OldWordsTests
     [InlineData("torchrun --nproc_per_node 8 scripts/run_cpt.py r.yaml", "handbook launch --nproc-per-node 8 cpt r.yaml")]
     [InlineData("python scripts/run_dpo.py r.yaml --num_processes 8 --seed=1", "handbook dpo r.yaml --seed=1")]
     [InlineData("trl dpo --config r.yaml", "handbook dpo r.yaml")]
+    [InlineData("sbatch --nodes=4 recipes/launch.slurm zephyr-7b-beta sft full zero3",
+        "sbatch --nodes=4 recipes/launch.slurm zephyr-7b-beta sft full zero3")]
+    [InlineData("sbatch --nodes=4 job.sh", "sbatch -N 2 recipes/launch.slurm MODEL TASK CONFIG ACCELERATOR")]
     [InlineData("accelerate launch", "handbook sft RECIPE, or another of `handbook --help`")]
     [InlineData("sft/r.yaml --seed=1", "handbook sft sft/r.yaml --seed=1")]
     public void It_is_translated(string words, string fix) => Assert.Equal(fix, OldWords.Explain(words.Split(' '))?.Fix);

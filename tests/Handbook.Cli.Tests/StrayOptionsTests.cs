@@ -47,5 +47,38 @@ public sealed class StrayOptionsTests
         static IEnumerable<Command> Below(Command command) => command.Subcommands.SelectMany(Below).Prepend(command);
     }
 
+    [Theory]
+    [InlineData("plan r.yaml --wrld 8", "did you mean --world?")]
+    [InlineData("plan r.yaml --netwrok=50GB/s", "did you mean --network?")]
+    [InlineData("inspect r.yaml --toknes 8", "did you mean --tokens?")]
+    [InlineData("plan r.yaml --lerning_rate 1e-4", null)]           // nearer to a key: the recipe's reader judges it
+    [InlineData("plan r.yaml --max_length=8", null)]
+    public void Beside_keys_an_option_of_the_command_is_meant_where_it_is_nearer(string words, string? fix)
+    {
+        var result = Commands.Root().Parse(words.Split(' '));
+        string[] own = [.. result.CommandResult.Command.Options.Select(option => option.Name)];
+        if (fix is null)
+            Assert.Equal("r.yaml", RecipeWords.Of(result, own).File.Name);
+        else
+            Assert.Equal(fix, Assert.Throws<InputException>(() => RecipeWords.Of(result, own)).Fix);
+    }
+
+    [Theory]
+    [InlineData("schema --out DIR", "--out DIR is a folder, and a file is wanted", "name a file, e.g. --out DIR/out.txt")]
+    [InlineData("migrate run.sh --output DIR", "--output DIR is a folder", "--output DIR/output.txt")]
+    [InlineData("data inspect rows.jsonl --html DIR", "--html DIR is a folder", "--html DIR/html.html")]
+    [InlineData("data decontaminate rows.jsonl --against human-eval --output DIR", "--output DIR is a folder", "--output DIR/output.jsonl")]
+    [InlineData("plan r.yaml --json DIR", "--json DIR is a folder", "--json DIR/json.txt")]
+    [InlineData("login --token-file DIR", "--token-file DIR is a folder", "--token-file DIR/token-file.txt")]
+    [InlineData("evaluate m --task gsm8k --output DIR", null, null)]         // this one is a folder
+    public void A_folder_in_the_place_of_a_file_is_refused_by_every_command(string words, string? what, string? fix)
+    {
+        var folder = Path.TrimEndingDirectorySeparator(AppContext.BaseDirectory);
+        var problem = OutputFile.Folder(Commands.Root().Parse(words.Split(' ').Select(word => word == "DIR" ? folder : word).ToArray()));
+        Assert.Equal(what is null, problem is null);
+        Assert.StartsWith(what?.Replace("DIR", folder) ?? "", problem?.What ?? "");
+        Assert.EndsWith(fix?.Replace("DIR", folder) ?? "", problem?.Fix ?? "");
+    }
+
     private static InputException? Find(string[] words) => StrayOptions.Find(Commands.Root().Parse(words), words);
 }

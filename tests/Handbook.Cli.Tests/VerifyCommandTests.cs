@@ -19,6 +19,16 @@ public sealed class VerifyCommandTests : IDisposable
         Assert.Matches(@"(?m)^weights +model +same$", verified.Output);
         Assert.Matches(@"(?m)^\d+ same$", verified.Output);
 
+        // Moved alone, its names are looked up in the folder where the command is typed.
+        foreach (var file in Directory.EnumerateFiles(_run.At("out"), "*", SearchOption.AllDirectories))
+        {
+            var copy = Path.Combine(_run.At("elsewhere", "moved", "out"), Path.GetRelativePath(_run.At("out"), file));
+            Directory.CreateDirectory(Path.GetDirectoryName(copy)!);
+            File.Copy(file, copy);
+        }
+        var moved = _run.Handbook.Run("verify", "elsewhere/moved/out", "--quick");
+        Assert.True(moved.Code == 0, moved.Output + moved.Error);
+
         var repeated = Elsewhere("reproduce", _run.At("out"), "--steps", "2", "--output_dir", "again");
         Assert.True(repeated.Code == 0, repeated.Output + repeated.Error);
         Assert.Contains("2 steps: the same bits in every number; the weights have the same bits", repeated.Output);

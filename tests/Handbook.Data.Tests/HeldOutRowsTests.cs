@@ -87,6 +87,17 @@ public sealed class HeldOutRowsTests : IDisposable
         Assert.Empty(data.Remarks);
     }
 
+    [Fact]
+    public void Rows_that_are_drawn_twice_to_be_held_out_are_told()
+    {
+        using var data = Load(0.5, new DatasetSpec { Id = _files.Lines("a.jsonl", "a", 10), Weight = 2 });
+        var repeated = 10 - data.EvaluationSamples;            // of the 20 rows 10 are drawn
+        Assert.InRange(repeated, 1, 5);
+        Assert.Equal($"note: {repeated} of 10 held-out rows ({repeated}0.0 %) are left out: the same rows of a data set that is taken more than "
+            + "once were held out already", data.HeldOutNotes[0]);
+        Assert.Equal(data.HeldOutNotes, data.Remarks);
+    }
+
     private static void Check(TrainingData data, int held)
     {
         var (train, test) = (Texts(data.Train), Texts(data.Evaluation!));

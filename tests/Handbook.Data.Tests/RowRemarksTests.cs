@@ -95,6 +95,49 @@ public sealed class RowRemarksTests
             Assert.Single(remarks));
     }
 
+    private const string Known = "{% for m in messages %}{% if m.role == 'user' %}Q {{ m.content }}{% elif m['role'] == \"assistant\" %}A {{ m.content }}"
+        + "{{ eos_token }}{% endif %}{% endfor %}";
+
+    [Theory]
+    [InlineData("User", "Assistant", "roles User, Assistant; wanted are user, assistant; did you mean user, assistant?")]
+    [InlineData("human", "gpt", "roles human, gpt; wanted are user, assistant; did you mean user, assistant?")]
+    [InlineData("user", "asistant", "role asistant; wanted are user, assistant; did you mean assistant?")]
+    [InlineData("user", "narrator", "role narrator; wanted are user, assistant")]
+    [InlineData("user", "assistant", null)]
+    [InlineData("user", "tool", null)]                      // what a template leaves out of a known role is its choice
+    public void Turns_of_a_role_that_the_template_does_not_know_make_a_row_unusable(string first, string second, string? told)
+    {
+        var problem = Problem(Known, $$"""{"messages": [{"role": "{{first}}", "content": "hot?"}, {"role": "{{second}}", "content": "cold"}]}""");
+        Assert.Equal((told is null ? null : "turns of a role that the chat template leaves out", told), (problem?.Reason, problem?.Detail));
+        Assert.Equal(told is not null, problem?.Fix?.StartsWith("write the roles as the chat template knows them", StringComparison.Ordinal) == true);
+    }
+
+    [Fact]
+    public void A_role_of_its_own_that_the_template_writes_is_good() =>
+        Assert.Null(Problem("{% for m in messages %}" + Turn + "{{ eos_token }}{% endfor %}",
+            """{"messages": [{"role": "narrator", "content": "hot?"}, {"role": "bot", "content": "cold"}]}"""));
+
+    [Theory]
+    [InlineData("", "")]
+    [InlineData(" \\n", "it is blanks alone")]
+    public void A_completion_that_says_nothing_is_empty(string completion, string detail)
+    {
+        var problem = Problem(Known, $$"""{"prompt": "hot? ", "completion": "{{completion}}"}""");
+        Assert.Equal(("empty completion", detail), (problem?.Reason, problem?.Detail));
+    }
+
+    private static RowProblem? Problem(string template, string row)
+    {
+        using var files = new TextMaker();
+        var tokenizer = TextMaker.Bytes.With(chatTemplate: template);
+        var spec = new DatasetSpec { Id = files.Write("rows.jsonl", row + "\n") };
+        var source = Dataset.Open(spec);
+        var rows = new RowTokenizer(RowReader.For(source, spec, RowUse.FineTuning), tokenizer,
+            new(tokenizer, ChatTemplate.Of(tokenizer, "chat_template")), new());
+        rows.Tokenize(source.Read().Single().Value, out var problem, out _);
+        return problem;
+    }
+
     [Fact]
     public void A_null_that_the_template_writes_as_a_word_is_told() =>
         Assert.EndsWith("the chat template writes the word None for a content that is null (in the one conversation)",

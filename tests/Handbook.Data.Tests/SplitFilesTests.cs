@@ -198,6 +198,30 @@ public sealed class SplitFilesTests : IDisposable
             Assert.Throws<InputException>(() => TextMaker.Read(path, split)).What);
     }
 
+    [Theory]
+    [InlineData("rows.jsonl", "trian", "has no split \"trian\": it is one file, which is the split train", "did you mean train?")]
+    [InlineData("rows.jsonl", "train+test", "has no split \"test\": it is one file", "a folder with train.jsonl and test.jsonl")]
+    [InlineData("rows.jsonl", "test[:2]", "has no split \"test\": it is one file", "name train with dataset_train_split")]
+    [InlineData("test_sft.jsonl", "validation", "it is one file, which is the split train or test_sft", "name test_sft")]
+    [InlineData("test.jsonl", "train+test", "\"train+test\" joins two splits, but it is one file", "name test with")]
+    public void A_file_has_no_other_split_than_its_own(string name, string split, string what, string fix)
+    {
+        var problem = Assert.Throws<InputException>(() => TextMaker.Read(_files.Lines(name, "r", 3), split));
+        Assert.Equal("split", problem.Key);
+        Assert.Contains(what, problem.What);
+        Assert.Contains(fix, problem.Fix);
+    }
+
+    [Theory]
+    [InlineData("rows.jsonl", "train", 3)]
+    [InlineData("rows.jsonl", "training[:2]", 2)]
+    [InlineData("rows.jsonl", "train[:1]+train[2:]", 2)]
+    [InlineData("test.jsonl", "test", 3)]
+    [InlineData("test.jsonl", "train", 3)]                 // whatever it is called, it is what the recipe names
+    [InlineData("train_sft.jsonl", "train_sft", 3)]
+    public void A_file_is_the_split_train_and_what_its_name_says(string name, string split, int rows) =>
+        Assert.Equal(rows, TextMaker.Read(_files.Lines(name, "r", 3), split).Count);
+
     private void Rows(string place, string text) => _files.Write(place, $$"""{"text": "{{text}}"}""" + "\n");
 
     private IRowSource Open(string folder, string split = "train", string? config = null) =>

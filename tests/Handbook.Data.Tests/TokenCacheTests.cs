@@ -211,7 +211,7 @@ public sealed class TokenCacheTests : IDisposable
     public void Only_unusable_rows_stop_the_run_whatever_is_allowed()
     {
         var path = _files.Write("t.jsonl", "{\"text\": \"\"}\n{\"text\": \"\"}\n");
-        Assert.Contains("2 of 2 rows cannot be used", Assert.Throws<InputException>(() => Load(path, 1.0)).Message);
+        Assert.Contains("not one of its 2 rows can be used", Assert.Throws<InputException>(() => Load(path, 1.0)).Message);
     }
 
     [Fact]

@@ -37,6 +37,22 @@ public sealed class ModelFolderTests : IDisposable
     }
 
     [Fact]
+    public void A_run_without_a_model_names_its_checkpoints()
+    {
+        var run = Make("run");
+        Assert.Equal(run, ModelFolder.FindAny(run));
+        Write("{}", "run", "checkpoint-5", "model.safetensors");
+        Write("{}", "run", "checkpoint-20", "model.safetensors");
+        Make("run", "checkpoint-30");
+        var problem = Assert.Throws<InputException>(() => ModelFolder.FindAny(run, "model"));
+        Assert.Equal($"model: {run} holds no model yet: it is a run that has not come to its end", problem.What);
+        Assert.Equal("it has saved checkpoint-5, checkpoint-20", problem.Why);
+        Assert.StartsWith($"name a checkpoint, e.g. {Path.Combine(run, "checkpoint-20")}, or start the run again", problem.Fix);
+        Write("{}", "run", "config.json");
+        Assert.Equal(run, ModelFolder.FindAny(run));
+    }
+
+    [Fact]
     public void The_main_revision_in_the_hub_s_cache_is_found_by_name_and_another_by_its_own()
     {
         Make("home", "hub", "models--org--model", "snapshots", "aaa");

@@ -25,6 +25,10 @@ internal sealed class PlaceNames(string workingFolder)
         return Path.Exists(path) || Path.IsPathRooted(name) || !Path.Exists(name) ? path : Path.GetFullPath(name);
     }
 
+    /// <summary>Whether a name is one below the working folder.</summary>
+    public static bool IsFromWorkingFolder(string name) => !Path.IsPathRooted(name) && !name.StartsWith('~')
+        && !name.StartsWith(Cache + "/", StringComparison.Ordinal);
+
     /// <summary>The commit of the hub whose snapshot a file lies in; null where it lies elsewhere.</summary>
     public static string? CommitOf(string path) => Below(HubCache.Root, Path.GetFullPath(path))?.Split('/') is [_, "snapshots", var commit, ..]
         && HubCache.IsCommit(commit) ? commit : null;

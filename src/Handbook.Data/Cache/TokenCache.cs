@@ -39,7 +39,7 @@ internal sealed record RowSelection(string Key, Func<long, bool>? Wants)
 internal sealed class TokenCache(CacheFolder folder)
 {
     /// <summary>Rises whenever the same rows would give other bytes or remarks: then every store is built anew.</summary>
-    private const int Version = 6;
+    private const int Version = 7;
 
     private const int ChunkRows = 2048;
     private const long ChunkBytes = 16 << 20;

@@ -47,6 +47,9 @@ internal sealed record ReferenceSet(string Name, IReadOnlyList<ReferenceText> Te
     private static ReferenceSet FromRows(ReferenceEntry entry, DecontaminationOptions options, string? recipeFolder)
     {
         var spec = new DatasetSpec { Id = entry.Id, Config = entry.Config };
+        if (!string.IsNullOrWhiteSpace(entry.Id) && BuiltInReference.Meant(entry.Id) is { } meant && DatasetPath.TryFind(spec, recipeFolder) is null)
+            throw InputException.Absent($"decontaminate: the reference set \"{entry.Id}\" was not found", DatasetPath.Places(spec, recipeFolder),
+                fix: $"did you mean {meant}, which is built in? Otherwise check the path");
         spec = spec with { Split = entry.Split ?? string.Join('+', Dataset.SplitsOf(spec, recipeFolder)) };
         var (texts, tooShort, rows) = (new List<ReferenceText>(), 0, 0L);
         var unseen = entry.Columns?.ToHashSet();

@@ -153,13 +153,19 @@ internal sealed class ChatTurns(TurnRules rules)
         });
     }
 
-    private static string Role(string from) => from switch
+    private static string Role(string from) => Known(from)
+        ?? throw new UnusableRowException("unknown speaker", $"from \"{Excerpt.Of(from)}\"");
+
+    /// <summary>The role that a word for it in another layout or in capitals means; null for none.</summary>
+    public static string? Meant(string role) => Known(role.Trim().ToLowerInvariant());
+
+    private static string? Known(string from) => from switch
     {
         "human" or "user" => "user",
         "gpt" or "assistant" or "chatgpt" or "bot" or "model" or "bard" or "bing" or "function_call" => "assistant",
         "system" => "system",
         "observation" or "tool" or "function_response" or "function" => "tool",
-        _ => throw new UnusableRowException("unknown speaker", $"from \"{Excerpt.Of(from)}\""),
+        _ => null,
     };
 
     internal static void Copy(Utf8JsonWriter json, JsonElement value, bool dropsNulls)

@@ -245,7 +245,8 @@ public sealed class RowReader
             }
                 ? $"column_mapping: {{prompt: …, chosen: {one}, rejected: {other}, preference: …}}, where preference names the column "
                     + "that says 1 or 2"
-                : "say which columns hold the better and the worse answer: column_mapping: {prompt: …, chosen: …, rejected: …}, or all "
+                : $"{(hasAnswered ? "these are answers that are compared with no other: train on them with handbook sft. Otherwise " : "")}say "
+                    + "which columns hold the better and the worse answer: column_mapping: {prompt: …, chosen: …, rejected: …}, or all "
                     + "answers with their scores: {prompt: …, answers: …}";
 
         InputException Unknown(string wanted, string fix) => found.Count > 0

@@ -2,6 +2,7 @@ using System.Text.Json;
 using System.Text.RegularExpressions;
 using Handbook.Base;
 using Handbook.Data.Formats;
+using Handbook.Data.Inspection;
 using Handbook.Data.Sources;
 using Handbook.Data.Tokenizing;
 using Handbook.Text.Templates;
@@ -82,7 +83,9 @@ internal sealed partial class ChatRemarks(string name, Tokenizer tokenizer, Chat
         var found = new Dictionary<string, (int Held, int LeftOut)>();
         foreach (var conversation in conversations)
         {
-            var leftOut = chats.LeftOut(conversation).ToHashSet();
+            // Rows with turns of other roles that are left out are counted as unusable.
+            var leftOut = chats.LeftOut(conversation).Where(part => part.Split("turns of the role ") is not [_, var role]
+                || ChatRowEncoder.IsUsual(role)).ToHashSet();
             foreach (var held in leftOut.Union(Held(conversation)))
             {
                 var (count, without) = found.GetValueOrDefault(held);
@@ -98,7 +101,7 @@ internal sealed partial class ChatRemarks(string name, Tokenizer tokenizer, Chat
         var turns = conversation.Messages.EnumerateArray().Where(turn => turn.ValueKind == JsonValueKind.Object).ToArray();
         var names = turns.SelectMany(turn => turn.EnumerateObject()).Select(field => field.Name)
             .Where(field => field is not ("role" or "content"));
-        var roles = turns.Where(ChatTurns.SaysSomething).Select(turn => $"turns of the role {turn.GetProperty("role").GetString()}");
+        var roles = turns.Where(ChatTurns.SaysSomething).Select(RowParts.Role).Where(ChatRowEncoder.IsUsual).Select(role => $"turns of the role {role}");
         return [.. names.Concat(roles).Concat(conversation.Variables?.Keys ?? []).Concat(conversation.Tools is null ? [] : ["tools"])
             .Concat(conversation.Documents is null ? [] : ["documents"]).Distinct()];
     }

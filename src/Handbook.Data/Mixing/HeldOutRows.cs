@@ -21,6 +21,20 @@ internal static class HeldOutRows
                 : $"taken {twice.First().Spec.Weight} times")}: rows of it that test_split_size holds out are left out of training wherever they stand";
     }
 
+    /// <summary>Says how many of the rows that <c>test_split_size</c> drew stand among them a second time, and once is enough for an
+    /// evaluation; null for none.</summary>
+    /// <param name="counts">Rows of each part, usable or not.</param>
+    /// <param name="held">The rows that are held out, each once.</param>
+    public static string? Repeats(MixtureSpec mixture, IReadOnlyList<MixturePart> parts, IReadOnlyList<int> counts, RowRef[] held)
+    {
+        if (mixture is not { Dialect: MixtureDialect.Mixture, TestSplitSize: { } size })
+            return null;
+        var drawn = RowOrder.HeldOut(parts.Select((part, i) => RowOrder.Share(counts[i], part.Spec.Weight)).Sum(), size);
+        return drawn == held.Length ? null
+            : $"note: {drawn - held.Length:N0} of {drawn:N0} held-out rows ({(double)(drawn - held.Length) / drawn:P1}) are left out: the same "
+                + "rows of a data set that is taken more than once were held out already";
+    }
+
     /// <summary>The training rows without those that are held out as well, rows of the same tokens, and what to say of them; null for
     /// nothing. They are left out where the rows to hold out are drawn here, or a file of theirs is a training file, too; splits that a data
     /// set publishes apart stay as they are, as the reference takes them.</summary>

@@ -121,6 +121,12 @@ public sealed class TrainingData : IDisposable
     /// <summary>Held-out rows before packing.</summary>
     public int EvaluationSamples { get; private set; }
 
+    /// <summary>Rows drawn to be held out, those that cannot be used counted.</summary>
+    internal int HeldOutDrawn { get; private set; }
+
+    /// <summary>What holding rows out left out of either side, as whole lines.</summary>
+    internal IReadOnlyList<string> HeldOutNotes { get; private set; } = [];
+
     /// <summary>What became of each data set, for the log.</summary>
     internal IReadOnlyList<SourceReport> Sources { get; private set; } = [];
 
@@ -181,7 +187,12 @@ public sealed class TrainingData : IDisposable
         foreach (var report in reports)
             RequireUsable(report, options.MaxBadRows);
 
-        var (train, test) = MixturePart.Order(options.Mixture, parts, [.. _stores.Select(store => checked((int)store.Summary.SourceRows))]);
+        int[] counts = [.. _stores.Select(store => checked((int)store.Summary.SourceRows))];
+        var (train, test) = MixturePart.Order(options.Mixture, parts, counts);
+        HeldOutDrawn = test?.Length ?? 0;
+        var said = new List<string>();
+        if (test is not null && HeldOutRows.Repeats(options.Mixture, parts, counts, test) is { } repeats)
+            said.Add(repeats);
         if (options.Decontamination.Against.Count > 0)
             (train, test) = Decontaminate((train, test), parts, options, remarks, progress, cancel);
         if (test is not null)
@@ -189,8 +200,9 @@ public sealed class TrainingData : IDisposable
             (train, var remark) = HeldOutRows.Apart(options.Mixture, (train, test), _stores,
                 [.. _sources.Select((source, i) => (source.Rows, parts[i].IsTest))], options.Cache.HashOf);
             if (remark is not null)
-                remarks.Add(remark);
+                said.Add(remark);
         }
+        (HeldOutNotes, remarks) = (said, [.. remarks, .. said]);
         Remarks = [.. remarks.Distinct()];
         var trainRows = new OrderedRows(_stores, train);
         TrainSamples = trainRows.Count;
@@ -262,8 +274,11 @@ public sealed class TrainingData : IDisposable
         var cures = string.Join("; ", summary.Bad.Select(bad => bad.Fix).OfType<string>().Distinct());
         if (summary.BadCount == 0)
             throw new InputException(
-                $"{report.Name}: not one of its {summary.Bad.Sum(bad => bad.Count)} rows is left to train on:{reasons}",
+                $"{report.Name}: not one of its {summary.Bad.Sum(bad => bad.Count)} rows is left to {(report.IsTest ? "evaluate" : "train")} on:{reasons}",
                 fix: cures.Length > 0 ? cures : "look at the data: handbook inspect RECIPE");
+        if (limit >= 1)     // every row may be left out, and every row was
+            throw new InputException($"{report.Name}: not one of its {summary.Bad.Sum(bad => bad.Count)} rows can be used:{reasons}",
+                fix: cures.Length > 0 ? cures : "mend the rows, or name another file; `handbook data inspect DATA` shows what its columns hold");
         throw new InputException($"{report.Name}: {summary.BadCount} of {summary.BadCount + summary.UsedRows} rows cannot be used "
             + $"({summary.BadShare:P1}, at most {limit:P1} may be):{reasons}",
             fix: summary.UsedRows > 0 ? $"{(cures.Length > 0 ? cures : "mend or remove these rows")}, or raise max_bad_rows"

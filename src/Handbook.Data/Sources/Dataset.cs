@@ -16,8 +16,11 @@ public static class Dataset
         var slices = SplitSlice.ParseAll(spec.Split);
         var path = DatasetPath.Find(spec, recipeFolder);
         if (File.Exists(path))
+        {
+            RequireSplitOfFile(spec, path, slices);
             return Rows(spec, [.. slices.Select(slice => new Part([DataFile.Named(path, spec.Id)], slice))],
                 spec.Config is null ? [] : [$"note: {spec.Id}: the config {spec.Config} is not read: this is one file"]);
+        }
         var folder = Splits(spec, path);
         var remarks = folder.Remarks.ToList();
         foreach (var slice in slices)
@@ -71,6 +74,25 @@ public static class Dataset
         return File.Exists(path) ? ["train"] : [.. Names(Splits(spec, path))];
     }
 
+    /// <summary>A file is one split: <c>train</c>, or what its name says. Another name would quietly give the same rows, and two joined
+    /// names each row twice.</summary>
+    private static void RequireSplitOfFile(DatasetSpec spec, string path, IReadOnlyList<SplitSlice> slices)
+    {
+        string[] names = SplitNames.Of(Path.GetFileName(path), out _) is { } said && !SplitNames.AreOne(said, "train") ? ["train", said] : ["train"];
+        if (slices.FirstOrDefault(slice => !names.Any(name => SplitNames.AreOne(name, slice.Split))) is { } other)
+            throw new InputException($"{spec.Id}: has no split \"{other.Split}\": it is one file, which is the split {string.Join(" or ", names)}",
+                fix: $"{(Spelling.Nearest(other.Split, names) is { } near ? $"did you mean {near}? " : "")}name {names[^1]} with {WhereNamed}; "
+                    + "a folder with train.jsonl and test.jsonl has both splits")
+            { Key = "split" };
+        if (slices.Any(slice => !SplitNames.AreOne(slice.Split, slices[0].Split)))
+            throw new InputException($"{spec.Id}: \"{spec.Split}\" joins two splits, but it is one file, whose rows would stand there twice",
+                fix: $"name {names[^1]} with {WhereNamed}")
+            { Key = "split" };
+    }
+
+    private const string WhereNamed = "dataset_train_split or dataset_test_split (dataset_splits with dataset_mixer, split in a "
+        + "dataset_mixture, --split on the command line)";
+
     private static IEnumerable<string> Names(FolderSplits splits) =>
         splits.Files.Keys.Concat(splits.Absent.Keys).Order(StringComparer.Ordinal);
 
@@ -83,9 +105,7 @@ public static class Dataset
             var names = Names(splits).ToArray();
             var kin = names.Where(name => SplitNames.IsKindOf(name, slice.Split)).ToArray();
             throw new InputException($"{spec.Id}: has no split \"{slice.Split}\"; it has {string.Join(", ", names)}",
-                fix: "name one of them with dataset_train_split or dataset_test_split (dataset_splits with dataset_mixer, split in a "
-                    + "dataset_mixture, --split on the command line), "
-                    + $"e.g. {names[0]}{(kin.Length > 1 ? $", or several: {string.Join('+', kin)}" : "")}")
+                fix: $"name one of them with {WhereNamed}, e.g. {names[0]}{(kin.Length > 1 ? $", or several: {string.Join('+', kin)}" : "")}")
             { Key = "split" };
         }
         var formats = files.Select(file => file.Format).Distinct().ToArray();

@@ -2,6 +2,7 @@ using System.Text.Json;
 using System.Text.RegularExpressions;
 using Handbook.Base;
 using Handbook.Data.Formats;
+using Handbook.Data.Inspection;
 using Handbook.Text.Templates;
 using Handbook.Text.Tokenizers;
 
@@ -44,19 +45,62 @@ internal sealed partial class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate t
             .Select(token => $" {token.Key}={token.Value}"));
 
     /// <summary>A whole conversation; the mask covers what the assistant says.</summary>
-    public EncodedRow Encode(Conversation conversation, RowTokenizerOptions options, bool withMask) =>
-        Row(Guard(conversation, () => _encoder.Encode(Fitted(conversation), Options(options) with { WithAssistantMask = withMask })));
+    public EncodedRow Encode(Conversation conversation, RowTokenizerOptions options, bool withMask)
+    {
+        RequireKnownRoles(conversation);
+        return Row(Guard(conversation, () => _encoder.Encode(Fitted(conversation), Options(options) with { WithAssistantMask = withMask })));
+    }
 
     /// <summary>A conversation in two parts; the mask covers the second.</summary>
     /// <exception cref="UnusableRowException">The template renders nothing of the second.</exception>
     public EncodedRow EncodeCompletion(Conversation prompt, JsonElement completion, RowTokenizerOptions options)
     {
+        RequireKnownRoles(prompt.With(completion));
         var row = Row(Guard(prompt.With(completion), () =>
             _encoder.EncodeCompletion(Fitted(prompt), Fitted(prompt with { Messages = completion }).Messages, Options(options))));
         return SaysSomething([.. row.Ids.Where((_, i) => row.Mask[i] != 0)]) ? row
             : throw new UnusableRowException("empty completion",
                 "the chat template shows nothing of it, so its end token alone would be learnt")
             { Fix = "set chat_template to one that renders these completions (calls of tools are in tool_calls), or remove the rows" };
+    }
+
+    /// <summary>Roles that templates know. What a template leaves out of these is its choice; a turn of another role that it leaves out is a
+    /// misspelt one, and its words would quietly not be learnt.</summary>
+    private static readonly string[] s_roles = ["system", "user", "assistant", "tool", "developer", "function", "ipython"];
+
+    /// <summary>Whether a role is one that templates know.</summary>
+    public static bool IsUsual(string role) => s_roles.Contains(role);
+
+    /// <summary>Requires that the template writes the turns of roles that are not usual.</summary>
+    /// <exception cref="UnusableRowException">It leaves some out.</exception>
+    public void RequireKnownRoles(Conversation conversation)
+    {
+        if (conversation.Messages.ValueKind != JsonValueKind.Array)
+            return;
+        string[] roles = [.. conversation.Messages.EnumerateArray().Select(RowParts.Role).Where(role => !IsUsual(role)).Distinct()];
+        if (roles.Length == 0)
+            return;
+        IReadOnlyList<string> silent;
+        try
+        {
+            silent = TemplateEffects.SilentRoles(template, Fitted(conversation), new() { SpecialTokens = tokenizer.SpecialTokens, Now = _now }, roles);
+        }
+        catch (Exception refused) when (refused is TemplateException or InputException)
+        {
+            return;         // told where the conversation is rendered
+        }
+        if (silent.Count == 0)
+            return;
+        var source = template.For(conversation).Source;
+        string[] wanted = [.. s_roles.Where(role => source.Contains($"'{role}'", StringComparison.Ordinal)
+            || source.Contains($"\"{role}\"", StringComparison.Ordinal))];
+        if (wanted.Length == 0)
+            wanted = ["user", "assistant"];
+        string[] meant = [.. silent.Select(role => ChatTurns.Meant(role) ?? Spelling.Nearest(role, wanted)).OfType<string>().Distinct()];
+        throw new UnusableRowException("turns of a role that the chat template leaves out",
+            $"{(silent.Count == 1 ? "role" : "roles")} {string.Join(", ", silent)}; wanted are {string.Join(", ", wanted)}"
+                + (meant.Length == 0 ? "" : $"; did you mean {string.Join(", ", meant)}?"))
+        { Fix = "write the roles as the chat template knows them, set chat_template_path to a template that writes these turns, or remove the rows" };
     }
 
     /// <summary>Whether tokens are more than blanks, special tokens, and what is written like them though the

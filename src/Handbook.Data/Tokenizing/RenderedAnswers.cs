@@ -31,6 +31,10 @@ internal sealed record RenderedAnswers(string Prompt, string? Chosen, string? Re
     {
         public RenderedAnswers Render(ChatAnswersExample chat)
         {
+            foreach (var answer in new[] { chat.Chosen, chat.Rejected }.OfType<JsonElement>())
+                chats.RequireKnownRoles(chat.Prompt.With(answer));
+            if (chat.Chosen is null && chat.Rejected is null)
+                chats.RequireKnownRoles(chat.Prompt);
             var empty = options.InsertEmptySystemTurn;
             var chosen = chat.Chosen is { } good ? chats.Render(chat.Prompt.With(good), ChatEnding.Closed, empty) : null;
             var rejected = chat.Rejected is { } bad ? chats.Render(chat.Prompt.With(bad), ChatEnding.Closed, empty) : null;

@@ -149,8 +149,8 @@ internal sealed class RowTokenizer : IRowTokenizer
                 var ids = WithEnd(_tokenizer.EncodeOnce(text, _options.AddSpecialTokens), text, isChat: false);
                 return (ids, All(ids.Length), CodePoints(text));
             case PromptExample { Prompt: var prompt, Completion: var completion }:
-                if (completion.Length == 0)
-                    throw new UnusableRowException("empty completion", "");
+                if (string.IsNullOrWhiteSpace(completion))
+                    throw new UnusableRowException("empty completion", completion.Length == 0 ? "" : "it is blanks alone");
                 var whole = WithEnd(_tokenizer.EncodeOnce(prompt + completion, _options.AddSpecialTokens), completion, isChat: false);
                 var before = PromptBorder.Of(_tokenizer.EncodePrompt(prompt, _options.AddSpecialTokens), whole, out isJoined);
                 isJoined &= _options.Loss != LossScope.All;

@@ -24,7 +24,7 @@ internal static class TemplateEffects
                 missing.Add(name);
         var messages = template.Messages(conversation, options).OfType<PyDict>().ToList();
         foreach (var role in messages.Select(Role).OfType<string>().Distinct())
-            if (messages.Exists(message => Role(message) == role && Says(message)) && Same(conversation, message => Reword(message, role)))
+            if (IsSilent(messages, role, change => Same(conversation, change)))
                 missing.Add($"turns of the role {role}");
         foreach (var field in messages.SelectMany(message => Enumerable.Range(0, message.Count).Select(i => message.KeyAt(i)))
             .OfType<string>().Distinct())
@@ -32,24 +32,42 @@ internal static class TemplateEffects
                 missing.Add(field);
         return missing;
 
-        bool Same(Conversation other, Action<PyDict> change)
-        {
-            var changed = template.Messages(other, options);
-            foreach (var message in changed.OfType<PyDict>())
-                change(message);
-            return Render(other, changed) == text;
-        }
+        bool Same(Conversation other, Action<PyDict> change) => Changed(template, other, options, change) == text;
 
-        string? Render(Conversation other, List<object?> changed)
+        string? Render(Conversation other, List<object?> changed) => Rendered(template, other, options, changed);
+    }
+
+    /// <summary>Those of some roles whose turns say something of which the text has nothing; empty where the template refuses the
+    /// conversation.</summary>
+    public static IReadOnlyList<string> SilentRoles(ChatTemplate template, Conversation conversation, RenderOptions options,
+        IEnumerable<string> roles)
+    {
+        template = template.For(conversation);
+        return Rendered(template, conversation, options, template.Messages(conversation, options)) is not { } text ? []
+            : [.. roles.Where(role => IsSilent([.. template.Messages(conversation, options).OfType<PyDict>()], role,
+                change => Changed(template, conversation, options, change) == text))];
+    }
+
+    private static bool IsSilent(List<PyDict> messages, string role, Func<Action<PyDict>, bool> same) =>
+        messages.Exists(message => Role(message) == role && Says(message)) && same(message => Reword(message, role));
+
+    private static string? Changed(ChatTemplate template, Conversation conversation, RenderOptions options, Action<PyDict> change)
+    {
+        var changed = template.Messages(conversation, options);
+        foreach (var message in changed.OfType<PyDict>())
+            change(message);
+        return Rendered(template, conversation, options, changed);
+    }
+
+    private static string? Rendered(ChatTemplate template, Conversation conversation, RenderOptions options, List<object?> messages)
+    {
+        try
         {
-            try
-            {
-                return template.Render(changed, other, options).Text;
-            }
-            catch (TemplateException)
-            {
-                return null;
-            }
+            return template.Render(messages, conversation, options).Text;
+        }
+        catch (TemplateException)
+        {
+            return null;
         }
     }
 

@@ -280,8 +280,7 @@ internal sealed record TrainingPlan
                 + $"{decoder.InitializerRange:g}, seed {Run.Training.Seed})");
         _notes.AddRange(weights.LeftOut.Except(Source.Notes));
         if (compute == DType.BFloat16 && !Processor.MultipliesBFloat16)
-            _notes.Add("no bfloat16 instructions are used here; products are widened to float32 and rounded, so bf16 saves memory "
-                + "but no time");
+            _notes.Add($"{Processor.WideningReason}; products are widened to float32 and rounded, so bf16 saves memory but no time");
         if (SaveType == DType.BFloat16 && Parameters.Adapters.Count == 0)
             _notes.Add("torch_dtype bfloat16: weights are saved in bfloat16; while training, the masters and the optimiser keep float32, "
                 + "so small updates are not lost");

@@ -52,8 +52,9 @@ internal static class ReportTargets
                     fix: name is "trackio" or "swanlab" ? $"use wandb, whose form {name} imports, or tensorboard, or none"
                         : "use tensorboard, wandb, mlflow, csv or none; what reads TensorBoard files can take a run from these");
             else
-                report.Error("report_to", $"names {name}, not one of {string.Join(", ", Names)}",
-                    fix: Spelling.Nearest(name, Names) is { } nearest ? $"did you mean {nearest}?"
+                report.Error("report_to", $"names {(name.Contains(',') ? $"\"{name}\"" : name)}, not one of {string.Join(", ", Names)}",
+                    fix: name.Contains(',') ? $"write a list, without quotes around it: [{name}]"
+                        : Spelling.Nearest(name, Names) is { } nearest ? $"did you mean {nearest}?"
                         : "use tensorboard, or none for metrics.jsonl alone");
         if (names is { Count: > 1 } && names.Contains(None))
             report.Error("report_to", $"has none among {names.Count} names", fix: "remove none, or the others");

@@ -121,8 +121,9 @@ public sealed record ScorerOptions
             return;
         }
         foreach (var name in RewardFuncs.Where(name => !Names.Contains(name)))
-            report.Error("reward_funcs", $"names {name}, not one of {string.Join(", ", Names)}",
-                fix: Spelling.Nearest(name, Names) is { } nearest ? $"did you mean {nearest}?" : "use exact_match");
+            report.Error("reward_funcs", $"names {(name.Contains(',') ? $"\"{name}\"" : name)}, not one of {string.Join(", ", Names)}",
+                fix: name.Contains(',') ? $"write a list, without quotes around it: [{name}]"
+                        : Spelling.Nearest(name, Names) is { } nearest ? $"did you mean {nearest}?" : "use exact_match");
         foreach (var name in RewardFuncs.GroupBy(name => name).Where(group => group.Count() > 1))
             report.Error("reward_funcs", $"names {name.Key} twice", fix: "name it once, with the sum of the weights in reward_weights");
         if (RewardWeights is { } weights && weights.Count != RewardFuncs.Count)

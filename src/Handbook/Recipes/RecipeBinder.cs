@@ -160,9 +160,9 @@ internal sealed class RecipeBinder(Diagnostics report)
         value = null;
         switch (node)
         {
-            case ScalarNode scalar:     // `tensorboard`, or `a, b` on the command line
-                value = scalar.Quoted || scalar.Span.Source is not null ? new[] { scalar.Text }
-                    : scalar.Text.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
+            case ScalarNode scalar:     // `tensorboard`, or `a, b`
+                var pieces = Pieces(scalar);
+                value = scalar.Quoted || scalar.Span.Source is not null && !pieces.All(IsPlain) ? new[] { scalar.Text } : pieces;
                 return true;
             case ListNode list when key != "dataset_configs" && list.Items.FirstOrDefault(item => item is ScalarNode { IsNull: true }) is { } none:
                 return Fail(none, key, "has an empty entry", "remove it, or write a text");
@@ -175,15 +175,19 @@ internal sealed class RecipeBinder(Diagnostics report)
         }
     }
 
+    private static string[] Pieces(ScalarNode words) =>
+        words.Text.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
+
+    /// <summary>Whether a piece between commas is a name: in a file a comma may also belong to a pattern or to a sentence.</summary>
+    private static bool IsPlain(string piece) => piece.All(c => char.IsLetterOrDigit(c) || "_-./:@<>|".Contains(c));
+
     private bool TryNumbers(RecipeNode node, string key, out object? value)
     {
         value = null;
         IReadOnlyList<RecipeNode> items = node switch
         {
             ListNode list => list.Items,
-            ScalarNode { Span.Source: null, Quoted: false } words =>
-            [.. words.Text.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries)
-            .Select(word => words with { Text = word })],
+            ScalarNode { Quoted: false } words when words.Text.Contains(',') => [.. Pieces(words).Select(word => words with { Text = word })],
             _ => [node],
         };
         var numbers = items.Select(item => item is ScalarNode scalar ? Number(scalar.Text.Trim()) : null).ToArray();

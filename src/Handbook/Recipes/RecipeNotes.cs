@@ -37,7 +37,8 @@ internal static class RecipeNotes
             report.Note(entries["dataset_mixer"]!.KeySpan,
                 "packing is on, as recipes with dataset_mixer always packed; `packing: false` turns it off");
         if (!mixer && entries["bf16"] is null && entries["fp16"] is null)
-            report.Note(null, "bf16 is not set, so everything is computed in float32; `bf16: true` is faster where the processor has bf16");
+            report.Note(null, "bf16 is not set, so everything is computed in float32; "
+                + "`bf16: true` saves memory, and time on GPUs and on processors with fast bfloat16 (`handbook info`)");
         if (entries["loss_type"] is { } losses)
             foreach (var (older, newer) in s_olderLosses.Where(loss => recipe.Preference.LossType?.Contains(loss.Older) == true))
                 report.Note(losses.KeySpan, $"{older} is a loss of older releases; {newer}");

@@ -144,7 +144,10 @@ internal sealed class YamlReader
         {
             var at = _parser.Current!;
             if (ReadNode(depth + 1) is not ScalarNode key)
-                throw new Broken(Span(at.Start, at.End), "a key must be a word", null, "write `key: value`");
+            {
+                var (what, fix) = YamlMistake.OfValue(LineText((int)at.Start.Line)) ?? ("a key must be a word", "write `key: value`");
+                throw new Broken(Span(at.Start, at.End), what, null, fix);
+            }
             var value = ReadNode(depth + 1);
             if (key is { Text: "<<", Quoted: false })
                 merged.AddRange(value switch

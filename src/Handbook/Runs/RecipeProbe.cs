@@ -118,7 +118,8 @@ public sealed class RecipeProbe
             report.Found(key, problem.What, problem.Why, problem.Fix);
         foreach (var (key, what, places) in _absent.Where(absent => !told.Contains(absent.Key)))
         {
-            var meant = HubCache.NameIn(what) ?? Nearby(what);
+            var meant = HubCache.NameIn(what) ?? Nearby(what)
+                ?? (key.StartsWith("decontaminate", StringComparison.Ordinal) ? BuiltInReference.Meant(what) : null);
             report.Found(key, $"{key.Split('.')[0]}: {what} is not on this machine; looked for\n    {string.Join("\n    ", places)}",
                 HubCache.IsOffline && HubCache.IsName(what) && DataFile.FormatOf(what) is null
                     ? "HF_HUB_OFFLINE keeps to what is on this machine" : null,

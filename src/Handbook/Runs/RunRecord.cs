@@ -120,6 +120,8 @@ internal static class RunRecord
         var text = $"{data.TrainSamples:N0} rows to train on{heldOut}:\n";
         foreach (var source in data.Sources.DistinctBy(source => source.Title))
             text += $"\n- {source.Title}: {source.Summary.UsedRows:N0} rows, {source.Summary.Tokens:N0} tokens";
+        foreach (var note in data.HeldOutNotes)
+            text += $"\n- {note["note: ".Length..]}";
         return data.Decontamination is { } report ? $"{text}\n\n{report.Line}." : text;
     }
 

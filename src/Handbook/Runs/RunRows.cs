@@ -78,10 +78,36 @@ internal sealed class RunRows : IDisposable
     {
         if (data.Train.Count == 0)
             throw new InputException("there is no row to train on", fix: "look at the data with `handbook inspect`");
+        if (run.Training.Evaluates() && data.Evaluation is not { Count: > 0 } && data.HeldOutDrawn > 0)
+            throw NoneHeldOutLeft(run, data);
         if (run.Training.Evaluates() && data.Evaluation is not { Count: > 0 })
             throw new InputException("the recipe evaluates, but no rows are held out",
                 fix: "add a test split (dataset_test_split, a test split in dataset_splits, or test_split_size in dataset_mixture), or "
                     + "set eval_strategy: no and do_eval: false");
+    }
+
+    /// <summary>Why none of the rows that were drawn to be held out can be evaluated on.</summary>
+    private static InputException NoneHeldOutLeft(MethodOptions run, TrainingData data)
+    {
+        var dialect = run.Data.Mixture()?.Dialect;
+        var sources = data.Sources.Where(source => source.IsTest == (dialect != MixtureDialect.Mixture)).ToArray();
+        var bad = sources.SelectMany(source => source.Summary.Bad).ToArray();
+        var reasons = string.Concat(bad.Take(5).Select(rows => $"\n    {rows.Count} × {rows.Reason}, e.g. {rows.Example}"))
+            + (data.Decontamination is { } report ? $"\n    {report.Line}" : "");
+        var fixes = string.Join("; ", bad.Select(rows => rows.Fix).OfType<string>().Distinct());
+        return new($"{string.Join(", ", sources.Select(source => source.Name).Distinct())}: not one of the {data.HeldOutDrawn:N0} rows to hold out "
+            + $"is left to evaluate on{(reasons.Length > 0 ? $"; rows are left out for:{reasons}" : "")}",
+            "the recipe evaluates, and nothing would be measured",
+            $"{(fixes.Length > 0 ? $"{fixes}, so that rows are left" : "hold out other rows")}; or hold out more of them, or set "
+                + "eval_strategy: no and do_eval: false")
+        {
+            Key = dialect switch
+            {
+                MixtureDialect.Mixture => "test_split_size",
+                MixtureDialect.Mixer => "split",
+                _ => "dataset_test_split",
+            },
+        };
     }
 
     private static void Tell(TrainingData data, IRunObserver observer)

@@ -85,13 +85,20 @@ public sealed class RunVerification
     }
 
     /// <summary>The folder from which a run's names are seen: where its command was typed, found again where the run was moved together
-    /// with it; the working folder of the process where that one is gone.</summary>
+    /// with it; the working folder of the process where that one is gone, or holds less of what the run read.</summary>
     /// <exception cref="InputException">It is no run folder.</exception>
     public static string WorkingFolderOf(string folder) => WorkingFolder(Path.GetFullPath(folder), RunHistory.Require(folder));
 
-    private static string WorkingFolder(string folder, RunHistory history) =>
-        Path.GetFullPath(history.RequiredLineage(folder).WorkingFolder, folder) is var place && Directory.Exists(place) ? place
-            : Path.GetFullPath(".");
+    private static string WorkingFolder(string folder, RunHistory history)
+    {
+        var lineage = history.RequiredLineage(folder);
+        var (then, here) = (Path.GetFullPath(lineage.WorkingFolder, folder), Path.GetFullPath("."));
+        if (!Directory.Exists(then))
+            return here;
+        string[] names = [.. new[] { lineage.Recipe.Given }.OfType<LineagePart>().Concat(lineage.Data).Concat(lineage.Weights ?? [])
+            .SelectMany(part => part.Files).Select(file => file.Path).Where(PlaceNames.IsFromWorkingFolder)];
+        return names.Count(name => Path.Exists(Path.Combine(here, name))) > names.Count(name => Path.Exists(Path.Combine(then, name))) ? here : then;
+    }
 
     /// <summary>The recipe of a run, to be looked at as it was when it ran.</summary>
     /// <exception cref="InputException">Its recipe is gone, or this version does not take it.</exception>
@@ -254,7 +261,9 @@ public sealed class RunVerification
                 : $"its hash is {now[..12]}, not {then![..12]}");
     }
 
-    private static string First(InputException problem) => problem.Message.Split('\n')[0];
+    /// <summary>What is wrong in one line of a table; the places of a name stand behind one another.</summary>
+    private static string First(InputException problem) => problem.What.Split('\n', StringSplitOptions.TrimEntries) is [var first, .. var more]
+        && more.Length > 0 ? $"{first} {string.Join(", ", more)}" : problem.What;
 
     private void Add(string what, string name, VerifiedState state, string detail = "") => _parts.Add(new(what, name, state, detail));
 }

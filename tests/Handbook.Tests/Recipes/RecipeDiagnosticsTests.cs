@@ -66,6 +66,33 @@ public sealed class RecipeDiagnosticsTests
         "r.yaml:4:22: error: lr_scheduler_kwargs is \"{\"a\": 1\", a text that is no map: this is not YAML: ",
         "  fix: write {name: value}, without quotes around it");
 
+    [Theory]
+    [InlineData("chat_template: {% for m in messages %}{{ m.content }}{% endfor %}", "a value that begins with { is a map in YAML, and this is a template")]
+    [InlineData("chat_template: {{ messages }}", "a value that begins with { is a map in YAML, and this is a template")]
+    [InlineData("run_name: 'it's'", "the quote that opens the value is closed before s'")]
+    [InlineData("run_name: \"a \" b", "the quote that opens the value is closed before b")]
+    [InlineData("run_name: [draft] first", "a value that begins with [ is a list in YAML, and a text stands behind this one")]
+    [InlineData("run_name: {a} b", "a value that begins with { is a map in YAML, and a text stands behind this one")]
+    [InlineData("run_name: try 2: longer", "a second colon with a space behind it stands in the line")]
+    public void A_value_that_YAML_reads_otherwise_says_why(string line, string what) => Has(RecipeFile.Good + line + "\n", what, "  fix: ");
+
+    [Theory]
+    [InlineData("report_to: tensorboard, wandb", "tensorboard|wandb")]
+    [InlineData("report_to: csv,wandb", "csv|wandb")]
+    [InlineData("report_to: csv", "csv")]
+    public void A_list_of_names_may_be_written_with_commas(string line, string names) =>
+        Assert.Equal(names.Split('|'), RecipeFile.Load(RecipeFile.Good + line + "\n", TrainingMethod.Sft).Training.ReportTo);
+
+    [Theory]
+    [InlineData("use_peft: true\nlora_target_modules: q_proj, v_proj", "q_proj|v_proj")]
+    [InlineData("use_peft: true\nlora_target_modules: .*\\.[0-9]{1,2}\\.q_proj", ".*\\.[0-9]{1,2}\\.q_proj")]      // one pattern
+    public void A_pattern_keeps_its_commas(string lines, string modules) =>
+        Assert.Equal(modules.Split('|'), RecipeFile.Load(RecipeFile.Good + lines + "\n", TrainingMethod.Sft).Adapter.LoraTargetModules!);
+
+    [Fact]
+    public void A_quoted_list_says_how_it_is_written() => Has(RecipeFile.Good + "report_to: 'csv, wandb'\n",
+        "report_to names \"csv, wandb\", not one of", "  fix: write a list, without quotes around it: [csv, wandb]");
+
     [Fact]
     public void A_key_given_twice_names_the_first_line() => Check(RecipeFile.Good + "seed: 1\nseed: 2\n", """
         r.yaml:5:1: error: seed is given twice, first in line 4

@@ -7,6 +7,7 @@ using Handbook.Data.Mixing;
 using Handbook.Data.Sources;
 using Handbook.Data.Tests;
 using Handbook.Data.Tokenizing;
+using Handbook.Runs;
 using Handbook.Tests.Recipes;
 using Handbook.Training.Methods;
 using Handbook.Training.Plans;
@@ -157,6 +158,22 @@ public sealed class PreferenceMixingTests : IDisposable
         Assert.All(Enumerable.Range(0, 5), i => Assert.Equal(SegmentRole.Mismatched, data.Evaluation!.Read(i).Segments[^1].Role));
         Assert.Equal(["c6", "c5"],
             Enumerable.Range(0, 2).Select(i => TextMaker.Bytes.Decode(data.Train.Read(i).Segments[^1].Ids.Span[..^1])));
+    }
+
+    [Fact]
+    public void Held_out_rows_that_are_all_left_out_are_told_with_their_reasons()
+    {
+        var path = _files.Write("d.jsonl", string.Concat(Enumerable.Range(0, 10).Select(i =>
+            $$"""{"prompt": "{{new string('p', i == 0 ? 2 : 60)}}{{i}}", "chosen": "c", "rejected": "r"}""" + "\n")));
+        var recipe = RecipeFile.Load($"model_name_or_path: m\ndataset_mixture: {{datasets: [{{id: {path}}}], test_split_size: 2, seed: 1}}\n"
+            + "eval_strategy: epoch\nbf16: false\nmax_length: 20\n", TrainingMethod.Dpo);
+        using var data = TrainingData.Load(RowPlan.Options(recipe, TextMaker.Bytes) with { Cache = _files.Cache },
+            cancel: TestContext.Current.CancellationToken);
+        var problem = Assert.Throws<InputException>(() => RunRows.Require(recipe, data));
+        Assert.StartsWith($"{path} [train]: not one of the 2 rows to hold out is left to evaluate on; rows are left out for:\n    9 × no answer "
+            + "token left after cutting, e.g. ", problem.What);
+        Assert.StartsWith("raise max_length", problem.Fix);
+        Assert.Equal("test_split_size", problem.Key);
     }
 
     [Theory]
