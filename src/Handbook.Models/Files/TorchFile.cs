@@ -77,6 +77,8 @@ internal sealed unsafe class TorchFile : ITensorFile
         return new(info, gathered.DangerousGetHandle(), gathered);
     }
 
+    public void ForgetPages() => _file.ForgetPages();
+
     public void Dispose()
     {
         foreach (var buffer in _gathered.Values)

@@ -91,8 +91,6 @@ public static class WeightFilesWriter
         return shards;
     }
 
-    private const long KeptPages = 16 << 20;    // bytes that are mapped at once while they are compared, or one tensor
-
     private static void WriteAndCompare(string path, List<TensorToSave> tensors, WeightFilesOptions options)
     {
         IReadOnlyDictionary<string, byte[]> hashes;
@@ -101,28 +99,22 @@ public static class WeightFilesWriter
                 : SafetensorsWriter.Write(stream, tensors, options.Metadata);
         Disk.Real.FlushFile(path);      // what is compared is what the medium has, as far as the system tells
         using ITensorFile written = options.IsTorch ? TorchFile.Open(path) : SafetensorsFile.Open(path);
-        var compared = 0L;
         foreach (var tensor in tensors)
-        {
-            if (written.Info(tensor.Info.Name) != tensor.Info || !Hash(written.Read(tensor.Info.Name)).AsSpan()
+            if (written.Info(tensor.Info.Name) != tensor.Info || !Hash(written, tensor.Info.Name).AsSpan()
                 .SequenceEqual(hashes[tensor.Info.Name]))
                 throw new IOException($"tensor {tensor.Info.Name} reads back differently from what was written; the disk or its "
                     + "memory is faulty");
-            // otherwise saving would need the model's size once more
-            if ((compared += tensor.Info.ByteCount) < KeptPages)
-                continue;
-            written.ForgetPages();
-            compared = 0;
-        }
     }
 
-    private static byte[] Hash(TensorData data)
+    private static byte[] Hash(ITensorFile file, string name)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        const int chunk = 1 << 24;
+        var data = file.Read(name);
+        const int chunk = 1 << 22;
         for (var at = 0L; at < data.Info.ByteCount; at += chunk)
         {
             hash.AppendData(data.Slice(at, (int)Math.Min(chunk, data.Info.ByteCount - at)));
+            file.ForgetPages();         // otherwise saving would need the model's size once more
             Pulse.Beat();
         }
         return hash.GetHashAndReset();
