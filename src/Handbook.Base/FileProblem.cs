@@ -15,6 +15,25 @@ internal static class FileProblem
             || error.Message.Contains("disk was full", StringComparison.OrdinalIgnoreCase)
             || error.Message.Contains("not enough space", StringComparison.OrdinalIgnoreCase));
 
+    /// <summary>Whether a failure says that a folder stands where a file was to be opened or written. A folder that may not be read or
+    /// written is another matter.</summary>
+    public static bool IsFolderInTheWay(Exception error, string path)
+    {
+        if (!Directory.Exists(path) || error.Message.Contains('\'') && !error.Message.Contains($"'{path}'", StringComparison.Ordinal)
+            && !error.Message.Contains($"'{Path.GetFullPath(path)}'", StringComparison.Ordinal))
+            return false;
+        try
+        {
+            _ = Directory.EnumerateFileSystemEntries(path).Any();       // throws where it may not be read
+            return error is UnauthorizedAccessException
+                || error is IOException && error.Message.Contains("Is a directory", StringComparison.OrdinalIgnoreCase);
+        }
+        catch (UnauthorizedAccessException)
+        {
+            return false;
+        }
+    }
+
     /// <summary>The failure as a message; null where it is none of the file system's.</summary>
     public static InputException? Explain(Exception error) => error switch
     {
@@ -22,7 +41,7 @@ internal static class FileProblem
         // A part of the program itself that is missing is no file that a user named.
         FileNotFoundException { FileName: { } name } when name.Contains("Version=", StringComparison.Ordinal) => null,
         FileLoadException => null,
-        UnauthorizedAccessException when error.Message.Split('\'') is [_, var folder, _] && Directory.Exists(folder) => new InputException(
+        UnauthorizedAccessException when error.Message.Split('\'') is [_, var folder, _] && IsFolderInTheWay(error, folder) => new InputException(
             $"{folder} is a folder, and a file is wanted", fix: "name a file in it, or another one", inner: error),
         UnauthorizedAccessException => new InputException(error.Message, fix: "check the permissions, or name another place", inner: error),
         IOException when IsDiskFull(error) => new InputException($"the disk is full: {error.Message}", "what was saved before is whole",

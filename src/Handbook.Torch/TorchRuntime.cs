@@ -131,8 +131,9 @@ public static unsafe class TorchRuntime
         // process. Ten times as long was measured to gain sampling a sixth on an idle machine, and to cost it two thirds on a busy one.
         if (Environment.GetEnvironmentVariable("OMP_WAIT_POLICY") is null && Environment.GetEnvironmentVariable("GOMP_SPINCOUNT") is null)
             Set("GOMP_SPINCOUNT", "10000");
+        // For this process alone: those that it starts have shares of their own.
         if (string.IsNullOrEmpty(Environment.GetEnvironmentVariable("OMP_NUM_THREADS")))
-            Set("OMP_NUM_THREADS", Environment.ProcessorCount.ToString());
+            _ = Shim.SetEnvironment("OMP_NUM_THREADS", Environment.ProcessorCount.ToString(), 1);
         return core;
 
         static void Set(string name, string value)

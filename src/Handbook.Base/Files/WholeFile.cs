@@ -74,7 +74,7 @@ internal static class WholeFile
         StringComparison.Ordinal) ? "let HF_HOME or HF_HUB_CACHE name a folder that can be written" : "name another place";
 
     /// <summary>What the user can do about a failed write; null where it is not for the user to mend.</summary>
-    internal static InputException? Explain(Exception error, string path) => Directory.Exists(path)
+    internal static InputException? Explain(Exception error, string path) => FileProblem.IsFolderInTheWay(error, path)
         ? new($"{path} is a folder, and a file is to be written there", fix: "name a file in it, or another one", inner: error) : Disk.Explain(error, path, Elsewhere(path))
         ?? (error is IOException or UnauthorizedAccessException
         ? new($"{path} cannot be written: {error.Message}", why: "nothing that was there before has been changed",
