@@ -18,13 +18,15 @@ internal readonly record struct RankMemory(long Frozen, long Weights, long Gradi
 
     private const double GapShare = 0.03;       // measured on the CPU, over methods and precisions: 0.02 to 0.07 for most, once 0.2
 
+    private const double GapShareBehindAnswers = 0.18;      // the same where answers are written first, whose pieces are of other sizes: 0.18, 0.19
+
     private const long Piece = 8 << 20;         // bytes that a sum over whole buckets takes at once
 
     /// <summary>What lives while a pass goes through the network and back.</summary>
     public long Activations { get; init; }
 
     /// <summary>Room between activations that nothing fits into: batches of unlike lengths leave it behind.</summary>
-    public long Gaps => (long)(GapShare * Activations);
+    public long Gaps => (long)((Sampling > 0 ? GapShareBehindAnswers : GapShare) * Activations);
 
     /// <summary>Another model that the method asks, with what its passes need; 0 for none.</summary>
     public long Reference { get; init; }
