@@ -43,10 +43,9 @@ internal static class RecipeWords
                 words.Add(tokens[i]);
         var (recipe, overrides) = RecipeArguments.Split(words);
         var command = Commands.Path(result);
-        if (words.Where(word => word.StartsWith("--", StringComparison.Ordinal)).Select(word => word.Split('=')[0])
-            .FirstOrDefault(word => MeantOption(word, ownOptions) is not null) is { } stray)
-            throw new InputException($"{stray} is neither an option of `{command}` nor a key of a recipe",
-                fix: $"did you mean {MeantOption(stray, ownOptions)}?");
+        foreach (var stray in words.Where(word => word.StartsWith("--", StringComparison.Ordinal)).Select(word => word.Split('=')[0]))
+            if (MeantOption(stray, ownOptions) is { } meant)
+                throw new InputException($"{stray} is neither an option of `{command}` nor a key of a recipe", fix: $"did you mean {meant}?");
         return recipe is null
             ? throw new InputException($"{command}: no recipe is named",
                 overrides.Count > 0 ? "keys on the command line change those of a recipe, and a run is repeated from its recipe" : null,

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.RegularExpressions;
+using Handbook.Torch.Devices;
 
 namespace Handbook.Torch;
 
@@ -14,7 +15,7 @@ internal sealed partial record OutOfMemory(string Said, bool OnGpu, long? Asked,
     public string Message => $"{(OnGpu ? "the GPU's" : "the machine's")} memory is full: {Said}";
 
     /// <summary>What else may help there; empty where there is nothing more.</summary>
-    public string Advice => OnGpu ? "see with nvidia-smi whether others use the card, or compute on the CPU with --use_cpu=true" : "";
+    public string Advice => OnGpu ? $"see with nvidia-smi whether others use the card, or compute on the CPU with {ComputeDevice.OnCpu}" : "";
 
     /// <summary>What an exception says of memory, or one that it holds; null where it is about something else.</summary>
     public static OutOfMemory? In(Exception exception)

@@ -55,8 +55,9 @@ internal sealed partial class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate t
     /// <exception cref="UnusableRowException">The template renders nothing of the second.</exception>
     public EncodedRow EncodeCompletion(Conversation prompt, JsonElement completion, RowTokenizerOptions options)
     {
-        RequireKnownRoles(prompt.With(completion));
-        var row = Row(Guard(prompt.With(completion), () =>
+        var whole = prompt.With(completion);
+        RequireKnownRoles(whole);
+        var row = Row(Guard(whole, () =>
             _encoder.EncodeCompletion(Fitted(prompt), Fitted(prompt with { Messages = completion }).Messages, Options(options))));
         return SaysSomething([.. row.Ids.Where((_, i) => row.Mask[i] != 0)]) ? row
             : throw new UnusableRowException("empty completion",

@@ -31,13 +31,12 @@ internal sealed record RenderedAnswers(string Prompt, string? Chosen, string? Re
     {
         public RenderedAnswers Render(ChatAnswersExample chat)
         {
-            foreach (var answer in new[] { chat.Chosen, chat.Rejected }.OfType<JsonElement>())
-                chats.RequireKnownRoles(chat.Prompt.With(answer));
-            if (chat.Chosen is null && chat.Rejected is null)
-                chats.RequireKnownRoles(chat.Prompt);
+            var (good, bad) = (With(chat.Chosen), With(chat.Rejected));
+            foreach (var conversation in good is null && bad is null ? [chat.Prompt] : new[] { good, bad }.OfType<Conversation>())
+                chats.RequireKnownRoles(conversation);
             var empty = options.InsertEmptySystemTurn;
-            var chosen = chat.Chosen is { } good ? chats.Render(chat.Prompt.With(good), ChatEnding.Closed, empty) : null;
-            var rejected = chat.Rejected is { } bad ? chats.Render(chat.Prompt.With(bad), ChatEnding.Closed, empty) : null;
+            var chosen = good is null ? null : chats.Render(good, ChatEnding.Closed, empty);
+            var rejected = bad is null ? null : chats.Render(bad, ChatEnding.Closed, empty);
             if (options.Shape == AnswerShape.Whole)
                 return new("", chosen, rejected, true);
             if (options.RendersParts && options.Shape != AnswerShape.Prompt && Parts(chat, chosen, rejected) is { } parts)
@@ -49,6 +48,8 @@ internal sealed record RenderedAnswers(string Prompt, string? Chosen, string? Re
                     if (whole is not null)
                         prompt = Shared(prompt, whole);
             return new(prompt, chosen, rejected, true);
+
+            Conversation? With(JsonElement? answer) => answer is { } turns ? chat.Prompt.With(turns) : null;
         }
 
         /// <summary>Prompt and answers rendered one by one; null where the template says something else about them together.</summary>

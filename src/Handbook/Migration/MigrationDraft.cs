@@ -154,9 +154,7 @@ internal sealed class MigrationDraft(string file, IReadOnlyList<ForeignKey> sett
             if (key.Disposition == Disposition.NotBuilt && !Equals(value, key.Default))
                 Leave(setting, $"not built: {key.Reason}");
             else
-            {
                 Set(key.Name, value, comment, setting);
-            }
         }
     }
 

@@ -78,10 +78,8 @@ internal sealed class RunRows : IDisposable
     {
         if (data.Train.Count == 0)
             throw new InputException("there is no row to train on", fix: "look at the data with `handbook inspect`");
-        if (run.Training.Evaluates() && data.Evaluation is not { Count: > 0 } && data.HeldOutDrawn > 0)
-            throw NoneHeldOutLeft(run, data);
         if (run.Training.Evaluates() && data.Evaluation is not { Count: > 0 })
-            throw new InputException("the recipe evaluates, but no rows are held out",
+            throw data.HeldOutDrawn > 0 ? NoneHeldOutLeft(run, data) : new InputException("the recipe evaluates, but no rows are held out",
                 fix: "add a test split (dataset_test_split, a test split in dataset_splits, or test_split_size in dataset_mixture), or "
                     + "set eval_strategy: no and do_eval: false");
     }

@@ -1,8 +1,5 @@
 using Handbook.Data.Cache;
 using Handbook.Models;
-using Handbook.Models.Files;
-using Handbook.Models.Tests;
-using Handbook.Testing;
 using Handbook.Torch;
 using Handbook.Training.Plans;
 
@@ -12,52 +9,40 @@ namespace Handbook.Training.Tests.Plans;
 [Collection("tensors")]
 public sealed class AssembledCacheTests : IDisposable
 {
-    private readonly TemporaryFolder _folder = new();
-    private readonly PublishedConfig _config = Some.Llama(("hidden_size", 48), ("intermediate_size", 80));
-    private readonly HeardWork _heard = new();
-
-    public AssembledCacheTests() => WeightFilesWriter.Save(_folder["model"], NewModel.Tensors(_config, 3, DType.BFloat16));
+    private readonly CachedModel _model = new();
 
     [Fact]
     public void A_second_process_maps_what_the_first_made_and_computes_the_same()
     {
         var alone = Logits(null);
-        Assert.Equal(alone, Logits(_folder["cache"]));
-        var file = Assert.Single(Directory.GetFiles(_folder["cache/weights"]));
-        Assert.Equal((_heard.Total, 1), (_heard.Done, _heard.Begun));
+        Assert.Equal(alone, Logits(_model.Cache));
+        var file = Assert.Single(_model.Kept("weights"));
+        Assert.Equal((_model.Heard.Total, 1), (_model.Heard.Done, _model.Heard.Begun));
 
-        Assert.Equal(alone, Logits(_folder["cache"]));
-        Assert.Equal(1, _heard.Begun);
+        Assert.Equal(alone, Logits(_model.Cache));
+        Assert.Equal(1, _model.Heard.Begun);
         File.WriteAllBytes(file, File.ReadAllBytes(file)[..^7]);
-        Assert.Equal(alone, Logits(_folder["cache"]));
-        Assert.Equal(2, _heard.Begun);
-        Assert.Equal([file], Directory.GetFiles(_folder["cache/weights"]));
+        Assert.Equal(alone, Logits(_model.Cache));
+        Assert.Equal(2, _model.Heard.Begun);
+        Assert.Equal([file], _model.Kept("weights"));
     }
 
     [Fact]
     public void Where_nothing_can_be_kept_each_process_has_its_own_copy_and_it_is_said()
     {
-        File.WriteAllText(_folder["cache"], "a file where the folder should be");
-        Assert.Equal(Logits(null), Logits(_folder["cache"]));
-        var warning = Assert.Single(_heard.Warnings);
+        _model.ForbidCache();
+        Assert.Equal(Logits(null), Logits(_model.Cache));
+        var warning = Assert.Single(_model.Heard.Warnings);
         Assert.StartsWith("weights that processes of a host would share cannot be kept (", warning, StringComparison.Ordinal);
         Assert.EndsWith("; each process has its own copy", warning, StringComparison.Ordinal);
     }
 
-    // With query, key and value in one matrix, which the file holds apart.
-    private float[] Logits(string? cache)
+    private float[] Logits(string? cache) => _model.Logits(weights =>
     {
-        using var scope = TensorScope.Enter();
-        Decoder model;
-        using (var weights = ModelWeights.Open(_folder["model"], _config, fused: true))
-        {
-            var plan = ParameterPlan.Frozen(weights, DType.Float32);
-            model = Decoder.Load(weights, cache is null ? plan
-                : AssembledCache.Use(_folder["model"], weights, plan.Assembled(), new CacheFolder(cache), _heard));
-        }
-        using (model)
-            return model.Logits(StreamLayout.Of([[1, 5, 7, 2, 11]])).ToArray<float>();
-    }
+        var plan = ParameterPlan.Frozen(weights, DType.Float32);
+        return Decoder.Load(weights, cache is null ? plan
+            : AssembledCache.Use(_model.Folder, weights, plan.Assembled(), new CacheFolder(cache), _model.Heard));
+    });
 
-    public void Dispose() => _folder.Dispose();
+    public void Dispose() => _model.Dispose();
 }
