@@ -52,8 +52,7 @@ public sealed class ParameterPlanTests
             before = Logits(weights, ParameterPlan.Frozen(weights, DType.Float32));
             model = Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float32));
         }
-        GC.Collect();
-        GC.WaitForPendingFinalizers();
+        Garbage.Settle();
         using (model)
             Assert.Equal(before, Logits(model));
     }

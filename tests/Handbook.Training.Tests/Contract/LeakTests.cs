@@ -11,8 +11,7 @@ public sealed class LeakTests
     public void Number_31_five_hundred_steps_leave_no_tensor_and_no_memory_behind(bool bf16)
     {
         using var temporary = new TemporaryFolder();
-        GC.Collect();
-        GC.WaitForPendingFinalizers();
+        Garbage.Settle();
         var (leaked, before) = (Tensor.Leaked, Tensor.LiveCount);
         var seen = new List<(int Live, long Used)>();
         var resident = new List<long>();
@@ -43,8 +42,7 @@ public sealed class LeakTests
         Assert.All(seen.Skip(20), s => Assert.InRange(s.Used, 0, seen.Take(20).Max(first => first.Used) + (64 << 10)));
         // the end is no higher than the first half: 16 MiB for code that is compiled anew on the way
         Assert.InRange(resident[^1], 0, resident.Take(resident.Count / 2).Max() + (16L << 20));
-        GC.Collect();
-        GC.WaitForPendingFinalizers();
+        Garbage.Settle();
         Assert.Equal(leaked, Tensor.Leaked);
         Assert.Equal(before, Tensor.LiveCount);
 
@@ -75,9 +73,7 @@ public sealed class LeakTests
         static long Peak(TrainingOptions options)
         {
             using var temporary = new TemporaryFolder();
-            // What other tests have left behind is freed now, not while this one measures.
-            GC.Collect();
-            GC.WaitForPendingFinalizers();
+            Garbage.Settle();
             TorchRuntime.ResetPeakMemory();
             var before = TorchRuntime.Memory.Used;
             LoopRun.Run(temporary["run"], options);

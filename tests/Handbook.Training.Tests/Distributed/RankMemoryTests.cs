@@ -107,8 +107,7 @@ public sealed partial class RankMemoryTests
     /// <summary>Bytes that are this process's own, of no file.</summary>
     private static long OwnBytes()
     {
-        GC.Collect();
-        GC.WaitForPendingFinalizers();
+        Garbage.Settle();
         GC.Collect();
         TorchRuntime.TrimMemory();      // what the allocator keeps for the next tensor
         return File.ReadLines("/proc/self/smaps_rollup").Where(line => line.StartsWith("Anonymous:", StringComparison.Ordinal)).Select(Bytes).Single();

@@ -1,6 +1,7 @@
 using Handbook.Data;
 using Handbook.Models;
 using Handbook.Models.Families;
+using Handbook.Testing;
 using Handbook.Torch;
 using Handbook.Torch.Fused;
 using Handbook.Training.Methods;
@@ -47,9 +48,7 @@ public sealed class ActivationMemoryTests
         using var loader = new BatchLoader(rows, new StepPlan(rows, new StepPlanOptions { BatchSize = 2, Epochs = 1, Sequential = true }), method,
             maxTokens: 4096, 0, 2);
         var measured = 0L;
-        // What other tests have left behind is freed now, not while this one measures.
-        GC.Collect();
-        GC.WaitForPendingFinalizers();
+        Garbage.Settle();
         for (var step = 0; step < 2; step++)
         {
             var work = loader.Next();
