@@ -93,15 +93,29 @@ internal sealed class JobWatch : IDisposable
     /// <summary>Says what this rank does from here on.</summary>
     public void At(WorkerPlace place) => _place = place;
 
-    /// <summary>Ends the waits of a group when the job fails.</summary>
-    public void Over(ProcessGroup group)
+    /// <summary>Lets a group come together, and ends its waits when the job fails.</summary>
+    /// <param name="join">Makes it; null where this rank is not among its ranks.</param>
+    /// <exception cref="RankFailedException">A rank was lost on the way there; names it.</exception>
+    public ProcessGroup? Over(Func<ProcessGroup?> join)
     {
+        ProcessGroup? group;
+        try
+        {
+            group = join();
+        }
+        catch (Exception failure) when (failure is TorchException or TimeoutException)
+        {
+            throw Explain(failure);
+        }
+        if (group is null)
+            return null;
         lock (_gate)
         {
             _groups.Add(group);
             if (_failure is not null)
                 group.Stop(_failure);
         }
+        return group;
     }
 
     /// <summary>Hosts by rank.</summary>

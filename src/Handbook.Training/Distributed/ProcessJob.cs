@@ -73,10 +73,9 @@ internal sealed class ProcessJob : IDisposable
             var watch = new JobWatch(connection.WithPrefix($"handbook/{place.Attempt}/"), place.Rank, hosts, launcher, options.Watch);
             try
             {
-                var group = ProcessGroup.OverGloo(root.WithPrefix($"handbook/{place.Attempt}/all/"), place.Rank, place.WorldSize,
-                    OwnAddress(root, hosts).ToString(), options.OperationTimeout, Environment.GetEnvironmentVariable("GLOO_SOCKET_IFNAME"));
-                watch.Over(group);
-                return new(place, root, store, hosts, watch, group);
+                var group = watch.Over(() => ProcessGroup.OverGloo(root.WithPrefix($"handbook/{place.Attempt}/all/"), place.Rank, place.WorldSize,
+                    OwnAddress(root, hosts).ToString(), options.OperationTimeout, Environment.GetEnvironmentVariable("GLOO_SOCKET_IFNAME")));
+                return new(place, root, store, hosts, watch, group!);
             }
             catch (Exception failure)
             {
@@ -200,11 +199,9 @@ internal sealed class ProcessJob : IDisposable
     /// <param name="name">Differs from the name of every other group.</param>
     public ProcessGroup? Subgroup(IReadOnlyList<int> ranks, string name)
     {
-        var group = Group.Subgroup(Store, ranks, name);
-        if (group is null)
-            return null;
-        Watch.Over(group);
-        _subgroups.Add(group);
+        var group = Watch.Over(() => Group.Subgroup(Store, ranks, name));
+        if (group is not null)
+            _subgroups.Add(group);
         return group;
     }
 
