@@ -1,12 +1,12 @@
 using System.Security.Cryptography;
+using System.Text.RegularExpressions;
 using Handbook.Cli.Tests.BadInput;
 
 namespace Handbook.Cli.Tests.Mistakes;
 
 /// <summary>A folder with everything that a run of one method needs: <c>r.yaml</c>, <c>model/</c>, <c>rows.jsonl</c>. Whatever is done to
-/// it is
-/// written down, so that the golden file tells it.</summary>
-internal sealed class MistakeFolder : IDisposable
+/// it is written down, so that the golden file tells it.</summary>
+internal sealed partial class MistakeFolder : IDisposable
 {
     private const int ShownCharacters = 160;
 
@@ -146,8 +146,9 @@ internal sealed class MistakeFolder : IDisposable
     /// <summary>Runs a command here.</summary>
     public Outcome Run(params string[] words) => InProcess.Run(_run.Handbook.Folder, _environment, words);
 
-    /// <summary>A text with the name of a folder that is another each time replaced.</summary>
-    public string Plain(string text) => text.Replace(_run.Handbook.Folder, "HERE", StringComparison.Ordinal);
+    /// <summary>A text without what differs from one machine to the next: the name of this folder, and the library and processor.</summary>
+    public string Plain(string text) =>
+        Library().Replace(text.Replace(_run.Handbook.Folder, "HERE", StringComparison.Ordinal), "LIBRARY");
 
     /// <summary>Every file, the cache's apart, with a hash of what is in it.</summary>
     public IReadOnlyDictionary<string, string> Files() => Directory.EnumerateFileSystemEntries(_run.Handbook.Folder, "*",
@@ -197,4 +198,8 @@ internal sealed class MistakeFolder : IDisposable
     };
 
     public void Dispose() => _run.Dispose();
+
+    // The line that says what computes.
+    [GeneratedRegex(@"^libtorch \d.*$", RegexOptions.Multiline)]
+    private static partial Regex Library();
 }
