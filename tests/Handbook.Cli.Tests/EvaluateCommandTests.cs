@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Handbook.Testing;
+using Handbook.Text.Tokenizers;
 
 namespace Handbook.Cli.Tests;
 
@@ -57,6 +58,26 @@ public sealed class EvaluateCommandTests : IDisposable
         var other = _handbook.Run([.. words, "--seed", "5"]);
         Assert.Equal(2, other.Code);
         Assert.Contains("name another --output", other.Error);
+    }
+
+    [Fact]
+    public void A_prompt_that_is_too_long_loses_its_beginning()
+    {
+        SmallModel.Make(_handbook);
+        const string End = " one two three the moon one two three the moon";
+        _handbook.Write("rows.jsonl", $$"""{"q": "the{{string.Concat(Enumerable.Repeat(" moon", 40))}}{{End}}", "word": "one"}""");
+        _handbook.Write("end.jsonl", $$"""{"q": "{{End}}", "word": "one"}""");
+        foreach (var name in (string[])["rows", "end"])
+            _handbook.Write($"{name}.yaml", $"task: {name}\ndataset_path: {name}.jsonl\ndoc_to_text: q\ndoc_to_target: word\n"
+                + "generation_kwargs: {max_gen_toks: 4, until: [\"\\n\"]}\n");
+        // Room for as many tokens as its end has.
+        var length = Tokenizer.Load(Path.Combine(_handbook.Folder, "model")).Encode(End).Length;
+        var told = SmallModel.Succeed(_handbook.Run("evaluate", "model", "-t", "rows.yaml", "-t", "end.yaml", "--max-length", $"{length + 4}", "-o", "out"));
+        Assert.Contains("1 contexts were longer than the model reads, and lost their beginning", told.Output);
+        var (cut, whole) = (JsonDocument.Parse(Read("out/samples/rows.jsonl")).RootElement, JsonDocument.Parse(Read("out/samples/end.jsonl")).RootElement);
+        Assert.Equal(1, cut.GetProperty("cut").GetInt32());
+        Assert.False(whole.TryGetProperty("cut", out _));
+        Assert.Equal(whole.GetProperty("answers").GetRawText(), cut.GetProperty("answers").GetRawText());
     }
 
     [Fact]

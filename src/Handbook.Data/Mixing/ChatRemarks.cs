@@ -80,30 +80,30 @@ internal sealed partial class ChatRemarks(string name, Tokenizer tokenizer, Chat
     /// <summary>Fields and roles that have no effect in any of the conversations that hold them.</summary>
     private string LeftOut(List<Conversation> conversations)
     {
-        var found = new Dictionary<string, (int Held, int LeftOut)>();
+        var found = new Dictionary<ConversationPart, (int Held, int LeftOut)>();
         foreach (var conversation in conversations)
         {
             // Rows with turns of other roles that are left out are counted as unusable.
-            var leftOut = chats.LeftOut(conversation).Where(part => part.Split("turns of the role ") is not [_, var role]
-                || ChatRowEncoder.IsUsual(role)).ToHashSet();
+            var leftOut = chats.LeftOut(conversation).Where(part => !part.IsRole || ChatRowEncoder.IsUsual(part.Name)).ToHashSet();
             foreach (var held in leftOut.Union(Held(conversation)))
             {
                 var (count, without) = found.GetValueOrDefault(held);
                 found[held] = (count + 1, without + (leftOut.Contains(held) ? 1 : 0));
             }
         }
-        return string.Join(", ", found.Where(pair => pair.Value.Held == pair.Value.LeftOut && !TurnWeight.IsName(pair.Key))
+        return string.Join(", ", found.Where(pair => pair.Value.Held == pair.Value.LeftOut && !TurnWeight.IsName(pair.Key.Name))
             .Select(pair => $"{pair.Key} ({Share(pair.Value.Held, conversations)})"));
     }
 
-    private static IEnumerable<string> Held(Conversation conversation)
+    private static IEnumerable<ConversationPart> Held(Conversation conversation)
     {
         var turns = conversation.Messages.EnumerateArray().Where(turn => turn.ValueKind == JsonValueKind.Object).ToArray();
         var names = turns.SelectMany(turn => turn.EnumerateObject()).Select(field => field.Name)
             .Where(field => field is not ("role" or "content"));
-        var roles = turns.Where(ChatTurns.SaysSomething).Select(RowParts.Role).Where(ChatRowEncoder.IsUsual).Select(role => $"turns of the role {role}");
-        return [.. names.Concat(roles).Concat(conversation.Variables?.Keys ?? []).Concat(conversation.Tools is null ? [] : ["tools"])
-            .Concat(conversation.Documents is null ? [] : ["documents"]).Distinct()];
+        var roles = turns.Where(ChatTurns.SaysSomething).Select(RowParts.Role).Where(ChatRowEncoder.IsUsual)
+            .Select(role => new ConversationPart(role, IsRole: true));
+        return names.Concat(conversation.Variables?.Keys ?? []).Concat(conversation.Tools is null ? [] : ["tools"])
+            .Concat(conversation.Documents is null ? [] : ["documents"]).Select(name => new ConversationPart(name)).Concat(roles).Distinct();
     }
 
     private static string Share(int count, List<Conversation> conversations) => conversations.Count switch

@@ -138,7 +138,7 @@ internal sealed partial class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate t
     internal ChatTemplate TemplateOf(Conversation conversation) => template.For(conversation);
 
     /// <summary>What of a conversation the template leaves out of the text.</summary>
-    internal IReadOnlyList<string> LeftOut(Conversation conversation) =>
+    internal IReadOnlyList<ConversationPart> LeftOut(Conversation conversation) =>
         TemplateEffects.Without(template, Fitted(conversation), new() { SpecialTokens = tokenizer.SpecialTokens, Now = _now });
 
     /// <summary>Whether the template marks what the assistant says and leaves out some of its words.</summary>

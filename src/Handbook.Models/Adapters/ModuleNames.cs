@@ -56,12 +56,9 @@ internal sealed record ModuleNames
     public static bool Fits(string pattern, string module) => Whole($@"(.*\.)?({pattern})", module);
 
     /// <summary>What is wrong with a regular expression; null where nothing is.</summary>
-    public static string? Problem(string pattern) => RegexMistake.Of(Dialect(pattern), RegexOptions.CultureInvariant);
+    public static string? Problem(string pattern) => RegexMistake.Of(PythonPattern.Of(pattern), RegexOptions.CultureInvariant);
 
     private static bool Whole(string pattern, string text) => Find($@"(?:{pattern})\z", text).Success;
-
-    /// <summary>An expression of Python's with groups named as they are here.</summary>
-    private static string Dialect(string pattern) => pattern.Replace("(?P<", "(?<", StringComparison.Ordinal);
 
     /// <summary>How a text begins with a regular expression of Python's.</summary>
     /// <exception cref="InputException">It takes too long.</exception>
@@ -69,8 +66,7 @@ internal sealed record ModuleNames
     {
         try
         {
-            return Regex.Match(text, $@"\A{Dialect(pattern)}", RegexOptions.CultureInvariant,
-                s_patience);
+            return Regex.Match(text, $@"\A{PythonPattern.Of(pattern)}", RegexOptions.CultureInvariant, s_patience);
         }
         catch (RegexMatchTimeoutException failure)
         {

@@ -70,14 +70,14 @@ public sealed partial class ChatTemplate
 
     /// <summary>A template of a text, not of a conversation: every blank and line feed of it counts.</summary>
     /// <inheritdoc cref="Parse(string, string)"/>
-    internal static ChatTemplate ParseText(string source, string name) => Parse(source, name, null, trims: false);
+    internal static ChatTemplate ParseText(string source, string name) => Parse(source, name, null, isChat: false);
 
-    private static ChatTemplate Parse(string source, string name, ChatTemplate? forTools, bool trims = true)
+    private static ChatTemplate Parse(string source, string name, ChatTemplate? forTools, bool isChat = true)
     {
-        var normalised = trims ? Lexer.Normalise(source) : source.ReplaceLineEndings("\n");
+        var normalised = isChat ? Lexer.Normalise(source) : source.ReplaceLineEndings("\n");
         try
         {
-            return new(source, name, normalised, Parser.Parse(normalised, trims)) { ForTools = forTools };
+            return new(source, name, normalised, Parser.Parse(normalised, isChat)) { ForTools = forTools };
         }
         catch (TemplateSyntaxException error)
         {

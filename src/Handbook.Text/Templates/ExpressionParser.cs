@@ -398,7 +398,8 @@ internal sealed partial class Parser
             var token = ExpectName();
             var name = DottedName(token);
             _features.Filters.Add(name);
-            var filter = new FilterNode(node, name, IsOperator("(") ? ParseArguments() : CallArguments.None, token.At);
+            var filter = new FilterNode(node, name, _filters.GetValueOrDefault(name),
+                IsOperator("(") ? ParseArguments() : CallArguments.None, token.At);
             if (!filter.IsKnown)
                 Unknown($"No filter named {PyRepr.Quote(name)}.", token.At);
             node = filter;

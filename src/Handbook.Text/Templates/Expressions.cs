@@ -162,13 +162,12 @@ internal sealed class CallNode(Expression callee, CallArguments arguments, int a
 }
 
 /// <summary><c>value | name(arguments)</c>; the value is null in a filter block, which supplies its text.</summary>
-internal sealed class FilterNode(Expression? value, string name, CallArguments arguments, int at) : Expression(at)
+/// <param name="filter">Null where there is none of that name.</param>
+internal sealed class FilterNode(Expression? value, string name, Function? filter, CallArguments arguments, int at) : Expression(at)
 {
-    private readonly Function? _filter = Filters.All.GetValueOrDefault(name);
-
     public string Name => name;
 
-    public bool IsKnown => _filter is not null;
+    public bool IsKnown => filter is not null;
 
     public override object? Evaluate(Render render, Frame frame) => Apply(render, frame, null);
 
@@ -183,7 +182,7 @@ internal sealed class FilterNode(Expression? value, string name, CallArguments a
         };
         var all = arguments.Evaluate(render, frame, given);
         render.At = At;
-        return (_filter ?? throw JinjaException.Undefined($"No filter named '{name}' found.")).Call(render, all);
+        return (filter ?? throw JinjaException.Undefined($"No filter named '{name}' found.")).Call(render, all);
     }
 }
 

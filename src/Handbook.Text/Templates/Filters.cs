@@ -44,6 +44,10 @@ internal static class Filters
         new("unique", "value case_sensitive? attribute?", (_, a) => new PyIterator(Unique(a))),
     }.Concat(TextFilters.All).ToDictionary(filter => filter.Name);
 
+    /// <summary>Those and what the Python evaluation harness has besides in the templates of its tasks.</summary>
+    public static readonly Dictionary<string, Function> OfTexts = All.Values.Append(TextFilters.RegexReplace)
+        .ToDictionary(filter => filter.Name);
+
     /// <summary>Looks up a path such as <c>"function.name"</c> or <c>0</c>, step by step.</summary>
     internal static Func<object?, object?> Path(object? attribute, bool fold = false, object? otherwise = null)
     {

@@ -37,12 +37,16 @@ internal sealed partial class Parser
     private bool _soft;
 
     private readonly string _source;
+    private readonly IReadOnlyDictionary<string, Function> _filters;
 
-    private Parser(string source, bool trims) => (_source, _tokens) = (source, Lexer.Read(source, trims));
+    private Parser(string source, bool isChat) =>
+        (_source, _tokens, _filters) = (source, Lexer.Read(source, trims: isChat), isChat ? Filters.All : Filters.OfTexts);
 
-    public static ParsedTemplate Parse(string source, bool trims = true)
+    /// <param name="isChat">A template of a conversation: as transformers sets Jinja up for it, blanks around blocks are dropped.
+    /// Otherwise as the Python evaluation harness does, with its filters.</param>
+    public static ParsedTemplate Parse(string source, bool isChat = true)
     {
-        var parser = new Parser(source, trims);
+        var parser = new Parser(source, isChat);
         var body = parser.ParseBody([]);
         parser._features.Variables.ExceptWith(Globals.All.Keys);
         parser._features.Variables.ExceptWith(["loop", "self", "super", "caller", "kwargs", "varargs"]);

@@ -2,34 +2,41 @@ using System.Text.Json;
 
 namespace Handbook.Text.Templates;
 
+/// <summary>A part of a conversation: a field, a variable, or what a role says.</summary>
+/// <param name="Name">Of the field, the variable or the role.</param>
+/// <param name="IsRole">Whether it is a role.</param>
+internal readonly record struct ConversationPart(string Name, bool IsRole = false)
+{
+    public override string ToString() => IsRole ? $"turns of the role {Name}" : Name;
+}
+
 /// <summary>What of a conversation a template leaves out of the text.</summary>
 internal static class TemplateEffects
 {
     /// <summary>The tools, fields and roles without which, or with other words in which, the text is the same; empty where the template
     /// refuses the conversation.</summary>
-    /// <returns>Names of fields and variables; a role as <c>turns of the role tool</c>.</returns>
-    public static List<string> Without(ChatTemplate template, Conversation conversation, RenderOptions options)
+    public static List<ConversationPart> Without(ChatTemplate template, Conversation conversation, RenderOptions options)
     {
         template = template.For(conversation);
-        var missing = new List<string>();
+        var missing = new List<ConversationPart>();
         if (Render(conversation, template.Messages(conversation, options)) is not { } text)
             return missing;
         if (conversation.HasTools && Same(conversation with { Tools = null }, _ => { }))
-            missing.Add("tools");
+            missing.Add(new("tools"));
         if (conversation.Documents is { ValueKind: JsonValueKind.Array } documents && documents.GetArrayLength() > 0
             && Same(conversation with { Documents = null }, _ => { }))
-            missing.Add("documents");
+            missing.Add(new("documents"));
         foreach (var name in conversation.Variables?.Keys ?? [])
             if (Same(conversation with { Variables = conversation.Variables!.Where(pair => pair.Key != name).ToDictionary() }, _ => { }))
-                missing.Add(name);
+                missing.Add(new(name));
         var messages = template.Messages(conversation, options).OfType<PyDict>().ToList();
         foreach (var role in messages.Select(Role).OfType<string>().Distinct())
             if (IsSilent(messages, role, change => Same(conversation, change)))
-                missing.Add($"turns of the role {role}");
+                missing.Add(new(role, IsRole: true));
         foreach (var field in messages.SelectMany(message => Enumerable.Range(0, message.Count).Select(i => message.KeyAt(i)))
             .OfType<string>().Distinct())
             if (field is not ("role" or "content") && Same(conversation, message => message.Remove(field)))
-                missing.Add(field);
+                missing.Add(new(field));
         return missing;
 
         bool Same(Conversation other, Action<PyDict> change) => Changed(template, other, options, change) == text;

@@ -1,5 +1,7 @@
 using System.Globalization;
 using System.Text;
+using System.Text.RegularExpressions;
+using Handbook.Base;
 using Handbook.Text.Tokenizers;
 
 namespace Handbook.Text.Templates;
@@ -32,6 +34,28 @@ internal static class TextFilters
         new("wordwrap", "s width? break_long_words? wrapstring? break_on_hyphens?", (_, a) => Wrap(a)),
         new("xmlattr", "d autospace?", XmlAttributes),
     ];
+
+    /// <summary>Python's <c>re.sub</c>.</summary>
+    public static readonly Function RegexReplace = new("regex_replace", "string pattern repl count?", (_, a) =>
+        Substitute(a.Text(0, "string"), a.Text(1, "pattern"), a.Text(2, "repl"), a.Integer(3, 0, "count")));
+
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(10);
+
+    private static string Substitute(string text, string pattern, string replacement, int count)
+    {
+        var dialect = PythonPattern.Of(pattern);
+        if (RegexMistake.Of(dialect) is { } mistake)
+            throw JinjaException.Value($"regex_replace has {pattern}, which is no regular expression: {mistake}");
+        try
+        {
+            return new Regex(dialect, RegexOptions.CultureInvariant, s_patience)
+                .Replace(text, PythonPattern.Replacement(replacement), count > 0 ? count : -1);
+        }
+        catch (RegexMatchTimeoutException)
+        {
+            throw JinjaException.Limit($"regex_replace with {pattern} takes too long");
+        }
+    }
 
     /// <summary>The value as text; markup stays markup.</summary>
     private static object Soft(object? value) => value as Markup ?? (object)PyRepr.Str(value);

@@ -30,7 +30,7 @@ internal static class TargetModules
     public static string? Problem(IReadOnlyList<string> entries)
     {
         foreach (var entry in entries)
-            if (RegexMistake.Of(entry, RegexOptions.CultureInvariant) is { } mistake)
+            if (ModuleNames.Problem(entry) is { } mistake)
                 return $"has {entry}, which is no regular expression: {mistake}";
         return null;
     }

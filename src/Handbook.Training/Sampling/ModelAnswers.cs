@@ -11,8 +11,9 @@ namespace Handbook.Training.Sampling;
 /// <param name="stops">Texts that end an answer.</param>
 /// <param name="textsAreTurns">Whether a prompt that is a text is what a user says, not a text to go on from.</param>
 /// <param name="maxPrompt">Most tokens of a prompt; null for any.</param>
+/// <param name="cutsPrompts">Whether a longer prompt loses its beginning; otherwise it is refused.</param>
 internal sealed class ModelAnswers(LanguageModel model, SamplingOptions options, IReadOnlyList<string> stops, bool textsAreTurns,
-    int? maxPrompt = null) : IAnswerSource
+    int? maxPrompt = null, bool cutsPrompts = false) : IAnswerSource
 {
     private readonly SamplingOptions _options = options with { StopIds = [.. options.StopIds.Union(model.StopIds)] };
 
@@ -21,15 +22,23 @@ internal sealed class ModelAnswers(LanguageModel model, SamplingOptions options,
 
     public string Name => model.Folder;
 
-    public string? Refuses(Prompt prompt) => Refuses(prompt, model.Prompts, model.Network.Config, textsAreTurns, maxPrompt);
+    public string? Refuses(Prompt prompt) => Refuses(prompt, model.Prompts, cutsPrompts ? null : Longest(model.Network.Config, maxPrompt), textsAreTurns);
+
+    /// <summary>Whether a prompt is longer than it may be, and loses its beginning.</summary>
+    public bool Cuts(Prompt prompt) => cutsPrompts && Whole(prompt).Length > maxPrompt;
 
     /// <summary>Why a model cannot be asked this; null where it can.</summary>
-    internal static string? Refuses(Prompt prompt, PromptEncoder encoder, DecoderConfig config, bool textsAreTurns, int? maxPrompt)
+    internal static string? Refuses(Prompt prompt, PromptEncoder encoder, DecoderConfig config, bool textsAreTurns, int? maxPrompt) =>
+        Refuses(prompt, encoder, Longest(config, maxPrompt), textsAreTurns);
+
+    private static int? Longest(DecoderConfig config, int? maxPrompt) =>
+        config.Positions == PositionKind.Learned ? Math.Min(maxPrompt ?? int.MaxValue, config.MaxPositions) : maxPrompt;
+
+    private static string? Refuses(Prompt prompt, PromptEncoder encoder, int? most, bool textsAreTurns)
     {
         try
         {
             var length = encoder.Encode(prompt, textsAreTurns).Length;
-            var most = config.Positions == PositionKind.Learned ? Math.Min(maxPrompt ?? int.MaxValue, config.MaxPositions) : maxPrompt;
             return length == 0 ? "prompt without a token" : length > most ? $"prompt longer than {most} tokens" : null;
         }
         catch (TemplateException)
@@ -58,7 +67,10 @@ internal sealed class ModelAnswers(LanguageModel model, SamplingOptions options,
 
     private bool IsTurn(Prompt prompt) => prompt.Messages is not null || textsAreTurns;
 
-    private int[] Encode(Prompt prompt) => model.Prompts.Encode(prompt, textsAreTurns);
+    private int[] Encode(Prompt prompt) => Whole(prompt) is var tokens && cutsPrompts && tokens.Length > maxPrompt
+        ? tokens[^maxPrompt.Value..] : tokens;
+
+    private int[] Whole(Prompt prompt) => model.Prompts.Encode(prompt, textsAreTurns);
 
     public void Dispose() => model.Dispose();
 }

@@ -2,6 +2,7 @@ using Handbook.Base;
 using Handbook.Base.Progress;
 using Handbook.Data.Mixing;
 using Handbook.Models;
+using Handbook.Models.Generation;
 using Handbook.Torch;
 using Handbook.Training.Distributed;
 using Handbook.Training.Plans;
@@ -41,6 +42,9 @@ internal sealed record EvaluationOptions
 
     /// <summary>Most tokens of a context with its answer; null for what the model was made for.</summary>
     public int? MaxLength { get; init; }
+
+    /// <summary>Most tokens that a model reads at once.</summary>
+    public int Window(LanguageModel model) => Math.Min(MaxLength ?? int.MaxValue, model.Network.Config.LongestText);
 
     public DType Compute { get; init; } = DType.Float32;
 

@@ -49,6 +49,9 @@ internal sealed record EvaluationTask
 
     public TaskField? Choices { get; init; }
 
+    /// <summary>The text whose words and bytes a perplexity is divided by; null for the one that is scored.</summary>
+    public TaskField? Counted { get; init; }
+
     /// <summary>Examples with their answers before the question.</summary>
     public int FewShot { get; init; }
 

@@ -11,7 +11,7 @@ namespace Handbook.Evaluation;
 internal sealed class TaskKeys(MapNode map, string name, string? folder, Diagnostics report, string definition, Action<string> note)
 {
     private static readonly string[] s_known = ["task", "dataset_path", "dataset_name", "dataset_kwargs", "output_type", "training_split",
-        "validation_split", "test_split", "fewshot_split", "doc_to_text", "doc_to_target", "doc_to_choice", "description", "num_fewshot",
+        "validation_split", "test_split", "fewshot_split", "doc_to_text", "doc_to_target", "doc_to_choice", "doc_to_count", "description", "num_fewshot",
         "fewshot_config", "target_delimiter", "fewshot_delimiter", "generation_kwargs", "repeats", "filter_list", "metric_list", "include"];
 
     private static readonly Dictionary<string, string> s_withoutEffect = new()
@@ -66,6 +66,7 @@ internal sealed class TaskKeys(MapNode map, string name, string? folder, Diagnos
             Text = Field("doc_to_text"),
             Target = Field("doc_to_target"),
             Choices = Field("doc_to_choice"),
+            Counted = Field("doc_to_count"),
             FewShot = keys.Whole(map, "num_fewshot", 0, least: 0),
             FirstExamples = first,
             TargetDelimiter = keys.Text(map, "target_delimiter") ?? " ",
@@ -100,14 +101,15 @@ internal sealed class TaskKeys(MapNode map, string name, string? folder, Diagnos
     private static string[] Unread(TaskKind kind)
     {
         string[] answers = ["generation_kwargs", "repeats", "filter_list"];
+        string[] texts = ["doc_to_count"];
         string[] questions = ["doc_to_text", "doc_to_choice", "description", "fewshot_config", "fewshot_split", "target_delimiter",
             "fewshot_delimiter"];
         return kind switch
         {
-            TaskKind.GenerateUntil => [],
+            TaskKind.GenerateUntil => texts,
             TaskKind.LoglikelihoodRolling => [.. answers, .. questions],
-            TaskKind.RewardAccuracy => [.. answers, .. questions, "doc_to_target"],
-            _ => answers,
+            TaskKind.RewardAccuracy => [.. answers, .. questions, .. texts, "doc_to_target"],
+            _ => [.. answers, .. texts],
         };
     }
 
@@ -270,8 +272,9 @@ internal sealed class TaskValues(Diagnostics report)
 
     public Regex? Pattern(ScalarNode node, string key)
     {
-        if (RegexMistake.Of(node.Text) is not { } mistake)
-            return new Regex(node.Text, RegexOptions.CultureInvariant, TimeSpan.FromSeconds(1));
+        var pattern = PythonPattern.Of(node.Text);
+        if (RegexMistake.Of(pattern) is not { } mistake)
+            return new Regex(pattern, RegexOptions.CultureInvariant, TimeSpan.FromSeconds(1));
         report.ErrorAt(node.Span, $"{key} is no regular expression: {mistake}", fix: "correct it; single quotes keep backslashes");
         return null;
     }

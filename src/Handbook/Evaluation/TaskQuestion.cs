@@ -32,6 +32,9 @@ internal sealed record TaskQuestion
     /// <summary>Right answers as texts; any of them counts.</summary>
     public IReadOnlyList<string> Targets { get; init; } = [];
 
+    /// <summary>The text whose words and bytes count; null for the one that is scored.</summary>
+    public string? Counted { get; init; }
+
     /// <summary>What it costs beside other rows, about: characters that are read.</summary>
     public int Cost => Context.Length + Choices.Concat(Targets).Sum(text => text.Length)
         + (Row.ValueKind == JsonValueKind.Object && Context.Length == 0 ? Row.GetRawText().Length : 0);
@@ -63,7 +66,17 @@ internal sealed class QuestionMaker(EvaluationTask task, IReadOnlyList<SourceRow
         var choices = task.Choices is null ? [] : Choices(row);
         var context = task.Text is null ? "" : Text(task.Text, row);
         var (right, targets) = task.Target is null ? ([], []) : Target(row, choices);
-        return new() { Number = 0, Place = row.Place, Row = row.Value, Context = context, Choices = choices, Right = right, Targets = targets };
+        return new()
+        {
+            Number = 0,
+            Place = row.Place,
+            Row = row.Value,
+            Context = context,
+            Choices = choices,
+            Right = right,
+            Targets = targets,
+            Counted = task.Counted is null ? null : Text(task.Counted, row),
+        };
     }
 
     private string Example(SourceRow row)

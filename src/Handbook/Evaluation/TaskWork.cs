@@ -28,8 +28,7 @@ internal abstract class TaskWork : IDisposable
 /// <summary>Tasks that are measured by log-probabilities.</summary>
 internal sealed class LikelihoodWork(EvaluationOptions options, EvaluationTask task, LanguageModel model) : TaskWork
 {
-    private readonly LikelihoodScorer _scorer = new(model, options.MaxTokens, Math.Min(options.MaxLength ?? int.MaxValue,
-        model.Network.Config.LongestText));
+    private readonly LikelihoodScorer _scorer = new(model, options.MaxTokens, options.Window(model));
 
     public override int ChunkSize => 64;
 
@@ -40,7 +39,7 @@ internal sealed class LikelihoodWork(EvaluationOptions options, EvaluationTask t
             var texts = questions.Select(question => question.Targets[0]).ToArray();
             var sums = _scorer.Rolling(texts, cancel);
             for (var i = 0; i < texts.Length; i++)
-                done(questions[i], new() { ["log_prob"] = sums[i] }, [.. RowMeasures.Rolling(task.Metrics, texts[i], sums[i])]);
+                done(questions[i], new() { ["log_prob"] = sums[i] }, [.. RowMeasures.Rolling(task.Metrics, questions[i].Counted ?? texts[i], sums[i])]);
             return;
         }
         // A chat template sets its own seam between question and answer.
@@ -96,8 +95,11 @@ internal sealed class GenerationWork : TaskWork
         sampling.Validate();
         _measures = new(task);
         _answers = new(ModelWithoutOwner(model), sampling, task.Generation.Until ?? [task.FewShotDelimiter], textsAreTurns: options.Chat,
-            options.MaxLength - task.Generation.MaxTokens);
+            LongestPrompt(options.Window(model), task.Generation.MaxTokens), cutsPrompts: true);
     }
+
+    // Room for the longest answer; where the model reads no more than that at all, for one token.
+    private static int LongestPrompt(int window, int answer) => window > answer ? window - answer : window - 1;
 
     /// <summary>Looks at what a task asks for before anything is asked.</summary>
     /// <exception cref="InputException">It cannot be answered or measured so.</exception>
@@ -128,7 +130,7 @@ internal sealed class GenerationWork : TaskWork
     public override void Run(IReadOnlyList<TaskQuestion> questions, Done done, CancellationToken cancel)
     {
         var said = questions.Select(_ => new GivenAnswer?[_repeats]).ToArray();
-        var refused = new string?[questions.Count];
+        var (refused, isCut) = (new string?[questions.Count], new bool[questions.Count]);
         var (asked, which) = (new List<AnswerRequest>(), new List<int>());
         for (var q = 0; q < questions.Count; q++)
         {
@@ -138,6 +140,7 @@ internal sealed class GenerationWork : TaskWork
                 refused[q] = reason;
                 continue;
             }
+            isCut[q] = _answers.Cuts(prompt);
             asked.Add(new(prompt, [.. Enumerable.Range(0, _repeats).Select(k => questions[q].Number * 65536L + k)]));
             which.Add(q);
         }
@@ -155,6 +158,8 @@ internal sealed class GenerationWork : TaskWork
             };
             if (refused[q] is { } why)
                 line["refused"] = why;
+            if (isCut[q])
+                line["cut"] = 1;
             if (questions[q].Row.TryGetProperty("key", out var key))
                 line["key"] = JsonNode.Parse(key.GetRawText());
             done(questions[q], line, measured[q]);

@@ -249,7 +249,7 @@ public sealed class RejectionRun
                 + $"of {prompts.Count:N0} prompts have");
 
         bool IsUnheard(Prompt prompt, string name) => chats is null || prompt.Messages is not { } messages
-            || chats.LeftOut(prompt.Inputs!.With(messages)).Contains(name);
+            || chats.LeftOut(prompt.Inputs!.With(messages)).Contains(new(name));
     }
 
     private string SourceName(string model) => _recipe.Rejection.SamplesElsewhere

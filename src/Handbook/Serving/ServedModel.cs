@@ -58,7 +58,7 @@ internal sealed class ServedModel
         {
             Messages = JsonSerializer.SerializeToElement(new[] { new { role = "user", content = "x" } }),
             Tools = tools,
-        }, new RenderOptions { SpecialTokens = Tokenizer.SpecialTokens, AddGenerationPrompt = true }).Contains("tools");
+        }, new RenderOptions { SpecialTokens = Tokenizer.SpecialTokens, AddGenerationPrompt = true }).Contains(new("tools"));
 
     /// <summary>A grammar over the model's tokens.</summary>
     /// <param name="key">What it is of.</param>

@@ -191,6 +191,35 @@ public sealed class TaskFileTests : IDisposable
     }
 
     [Theory]
+    [InlineData("page")]
+    [InlineData("text")]
+    public void Articles_of_WikiText_are_scored_without_the_blanks_around_their_marks(string column)
+    {
+        const string Article = """
+             = The lake = 
+
+             The boys ' lake ( in the north , by a " great " wood ) is 1 @,@ 200 m long , 3 @.@ 5 m deep and well @-@ known ; who saw it ? All did ! It 's 20 ° C : warm . 
+
+             = = Its fish = = 
+
+             = = = Pike = = = 
+
+             A [ note ] of { N pikes } , ' many ' they say , and N more . 
+
+            """;
+        var task = BuiltInTasks.Find("wikitext", text => Assert.Fail(text));
+        Write("rows.jsonl", System.Text.Json.JsonSerializer.Serialize(new Dictionary<string, string> { [column] = Article }));
+        var row = Handbook.Data.Sources.Dataset.Open(new DatasetSpec { Id = Path.Combine(_folder.Path, "rows.jsonl") }).Read().Single();
+        var question = new QuestionMaker(task, [], false, 1).Question(row, 0, 0);
+        Assert.Equal(Article, question.Counted);
+        // As Python's detokeniser of the evaluation harness writes it.
+        Assert.Equal(" = The lake =\n\nThe boys'lake (in the north, by a \"great\" wood) is 1,200 m long, 3.5 m deep and well-known; who saw it? "
+            + "All did! It's 20°C: warm.\n\n== Its fish ==\n\n=== Pike ===\n\nA [note] of {N pikes}, 'many' they say, and 1 more.\n", question.Targets[0]);
+        var words = RowMeasures.Rolling(task.Metrics, question.Counted!, -1).Single(measure => measure.Metric == "word_perplexity");
+        Assert.Equal([-1, 87], words.Values);
+    }
+
+    [Theory]
     [InlineData("""{"q": "a", "options": [], "gold": 0}""", "doc_to_choice of choice gives an empty list")]
     [InlineData("""{"q": "a", "options": ["b", "c"], "gold": []}""", "doc_to_target of choice gives an empty list")]
     [InlineData("""{"q": "a", "options": ["b", "c"], "gold": 2}""", "gives 2, which is none of the 2 answers")]

@@ -63,7 +63,7 @@ public sealed class ConversationFormTests
             Variables = new Dictionary<string, JsonElement> { ["enable_thinking"] = JsonElement.Parse("true") },
         };
         Assert.Equal(["tools", "enable_thinking", "turns of the role tool", "mood", "tool_calls"],
-            TemplateEffects.Without(template, conversation, new()));
+            TemplateEffects.Without(template, conversation, new()).Select(part => $"{part}"));
     }
 
     private static string Render(string template, string messages)

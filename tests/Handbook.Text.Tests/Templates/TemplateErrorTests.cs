@@ -28,6 +28,7 @@ public sealed class TemplateErrorTests
     [InlineData("{% do x %}", "t:1:4: Encountered unknown tag 'do'.")]
     [InlineData("é😀{{ a b }}", "t:1:8: expected token 'end of print statement', got 'b'")]
     [InlineData("{{ x | nosuch }}", "t:1:8: No filter named 'nosuch'.")]
+    [InlineData("{{ x | regex_replace('a', 'b') }}", "t:1:8: No filter named 'regex_replace'.")]
     [InlineData("{{ 'open }}", "t:1:4: unexpected char \"'\" at 3")]
     [InlineData("{# open", "t:1:1: Missing end of comment tag")]
     [InlineData("{% break %}", "t:1:4: 'break' outside loop")]
@@ -36,6 +37,17 @@ public sealed class TemplateErrorTests
         var error = Assert.Throws<TemplateException>(() => ChatTemplate.Parse(source, "t"));
         Assert.Equal(what, error.What.Split('\n')[0]);
     }
+
+    [Theory]
+    [InlineData(@"{{ 'a1b2' | regex_replace('([a-z])(\\d)', '\\2\\1') }}", "1a2b")]
+    [InlineData(@"{{ 'aaa' | regex_replace('a', 'b', count=2) }}", "bba")]
+    public void A_template_of_a_text_has_the_evaluation_harness_s_filter(string source, string text) =>
+        Assert.Equal(text, ChatTemplate.ParseText(source, "t").RenderValues([], DateTime.UnixEpoch).Text);
+
+    [Fact]
+    public void A_wrong_expression_in_a_template_says_what_is_wrong() => Assert.Contains(
+        "regex_replace has (a, which is no regular expression: at character 2 a bracket ( is not closed",
+        Assert.Throws<TemplateException>(() => ChatTemplate.ParseText("{{ 'a' | regex_replace('(a', '') }}", "t").RenderValues([], DateTime.UnixEpoch)).What);
 
     [Fact]
     public void A_refusal_by_the_template_keeps_its_words()

@@ -25,9 +25,10 @@ internal static partial class Verdict
     /// <summary>Marks that differ by no more are equal (<c>TIE_DELTA</c>).</summary>
     private const double TieDelta = 0.1;
 
-    /// <summary>The mark from 1 to 10, in double brackets or else in single ones; null where there is none.</summary>
+    /// <summary>The mark, in double brackets or else in single ones; null where there is none up to 10. A judge is asked for one from 1 to
+    /// 10, but a 0 counts there, too.</summary>
     public static double? Mark(string reply) => (Single().Match(reply) is { Success: true } found ? found : SingleBackup().Match(reply)) is
-    { Success: true } match && Number(match.Groups[1]) is >= 1 and <= 10 and var mark ? mark : null;
+    { Success: true } match && Number(match.Groups[1]) is <= 10 and var mark ? mark : null;
 
     /// <summary>The better one of two.</summary>
     /// <param name="reply">The judge's words.</param>

@@ -142,7 +142,7 @@ public sealed class BenchRunTests
 
     [Theory]
     [InlineData("Fine. Rating: [[7]]", 7.0), InlineData("[[3]] then [[9]]", 3.0), InlineData("so [8.5]", 8.5), InlineData("[[10]]", 10.0)]
-    [InlineData("[[11]]", null), InlineData("[[0]]", null), InlineData("[[rating]]", null), InlineData("", null)]
+    [InlineData("[[11]]", null), InlineData("[[0]]", 0.0), InlineData("[[rating]]", null), InlineData("", null)]
     public void A_mark_stands_in_brackets(string reply, double? mark) => Assert.Equal(mark, Verdict.Mark(reply));
 
     [Theory]
