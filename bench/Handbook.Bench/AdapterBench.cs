@@ -50,6 +50,7 @@ internal static class AdapterBench
         MemoryBench.ForgetPeak();
         var step = StepBench.Measure(isShort ? shape with { Rows = 1, Length = 32 } : shape, model, optimizer, bf16, steps, null);
         GC.Collect();
+        TorchRuntime.TrimMemory();      // what activations have left behind
         return new(step, plan.Rules.Where(rule => rule.Adapter is null).Sum(rule => rule.Spec.Count),
             plan.Rules.Where(rule => rule.Quantisation is not null).Sum(rule => rule.Spec.Count), plan.TrainedCount,
             (ProcessMemory.Resident() ?? 0) - before);
