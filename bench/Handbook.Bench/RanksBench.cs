@@ -39,16 +39,16 @@ internal static class RanksBench
         workers.Join(model.Parameters);
         using var optimizer = new AdamW(model.Parameters, 0.9, 0.999, 1e-8, 0.01);
         var method = new SupervisedMethod("sft");
-        var rows = StepBench.Rows(shape, null, (steps + 1) * shape.Rows);
+        var rows = StepBench.Rows(shape, null, (steps + StepBench.WarmUp) * shape.Rows);
         var order = new StepPlan(rows, new StepPlanOptions { BatchSize = shape.Rows, Epochs = 1, Sequential = true });
-        using var loader = new BatchLoader(rows, order, method, maxTokens: 4096, 0, steps + 1, workers);
+        using var loader = new BatchLoader(rows, order, method, maxTokens: 4096, 0, steps + StepBench.WarmUp, workers);
         var (clock, tokens, last, before) = (new Stopwatch(), 0L, 0.0, default(TrafficCounters));
         var traffic = model.Parameters.Traffic!;
-        for (var step = 0; step <= steps; step++)
+        for (var step = 0; step < steps + StepBench.WarmUp; step++)
         {
             var work = loader.Next();
             workers.Meet();
-            if (step == 1)
+            if (step == StepBench.WarmUp)
             {
                 before = traffic.Counters;
                 clock.Start();
@@ -58,7 +58,7 @@ internal static class RanksBench
                 model.Parameters.ClearGradients();
                 var pass = new LossPass { Training = true, Metrics = new MetricSums(), Workers = workers, Traffic = traffic };
                 var sums = StepSums.Run(model, method, work.Groups, pass);
-                (last, tokens) = (sums.Loss, step == 0 ? 0 : tokens + sums.Tokens);
+                (last, tokens) = (sums.Loss, step < StepBench.WarmUp ? 0 : tokens + sums.Tokens);
                 model.Parameters.SettleGradients();
                 optimizer.Step(1e-4, GradientNorm.ClipFactor(GradientNorm.Of(model.Parameters, workers), 1.0));
             }

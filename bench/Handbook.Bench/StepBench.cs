@@ -63,7 +63,7 @@ internal sealed record StepResult(double TokensPerSecond, double TokensPerCpuSec
 internal static class StepBench
 {
     // The first compiles; by the third what runs often is optimised, as in all of a run but its first seconds.
-    private const int WarmUp = 3;
+    internal const int WarmUp = 3;
 
     /// <summary>A few steps to warm up, then the measured ones; every step another batch.</summary>
     /// <param name="lengthsFile">JSON list of row lengths: rows are taken in its order, as many per step as the shape says; null: full

@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Handbook.Base;
@@ -66,12 +65,8 @@ internal sealed class TaskData(MapNode map, TaskValues keys, Diagnostics report,
     {
         MapNode map => new JsonObject(map.Entries.Select(entry => KeyValuePair.Create(entry.Key.Text, Json(entry.Value)))),
         ListNode list => new JsonArray([.. list.Items.Select(Json)]),
-        ScalarNode { IsNull: true } => null,
         ScalarNode { Quoted: false } plain when TaskValues.Truths.TryGetValue(plain.Text, out var truth) => JsonValue.Create(truth),
-        ScalarNode { Quoted: false } plain when long.TryParse(plain.Text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture,
-            out var whole) => JsonValue.Create(whole),
-        ScalarNode text => JsonValue.Create(text.Text),
-        _ => null,
+        _ => JsonSerializer.SerializeToNode(RecipeBinder.Free(node)),
     };
 
     private DatasetSpec? Rows(string? split)
