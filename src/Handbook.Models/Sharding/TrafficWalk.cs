@@ -212,9 +212,10 @@ internal abstract class TrafficWalk<TWish> where TWish : class
     }
 
     /// <summary>Asks for the sums of everything that was not summed yet; all processes call it once in a step.</summary>
+    /// <remarks>In the order in which a backward pass asks for them: one process may make a pass where another has nothing to do.</remarks>
     public void AskForSums()
     {
-        for (var unit = Kinds.Count - 1; unit >= 0; unit--)
+        foreach (var unit in _units.Backward)
             if (Kinds[unit].Stays)
                 AskForSum(unit);
     }

@@ -51,6 +51,8 @@ public sealed class SharedUpdatesTests
     [Theory]
     [InlineData("kto", "qlora", 3, 4, 2)]
     [InlineData("sft", "full", 2, 3, 1)]
+    [InlineData("sft", "full", 0, 4, 1)]        // some have no rows, and ask for sums in the order of those who have
+    [InlineData("dpo", "full", 1, 4, 1)]
     [InlineData("grpo", "lora", 1, 4, 1)]
     public void Number_2_some_numbers_have_the_weights_of_one(string method, string kind, int stage, int workers, int size) =>
         Compare(Train(method, kind, 0, OptimizerKind.AdamW, Workers.Alone), method, kind, stage, OptimizerKind.AdamW, workers, size);
