@@ -44,6 +44,8 @@ public sealed class UnicodeVersionTests
     [InlineData("\u0915\u0937", 1)]
     [InlineData("\u0600a", 2)]
     [InlineData("\u0000\u0301", 1)]
+    [InlineData("\U000E02B7\u0356", 1)]              // set aside for invisible characters, not assigned
+    [InlineData("\u2065\u0301", 1)]
     public void A_grapheme_cluster_ends_where_the_annex_says(string text, int points) =>
         Assert.Equal(points, GraphemeClusters.Next(CodePoints.Of(text), 0));
 }

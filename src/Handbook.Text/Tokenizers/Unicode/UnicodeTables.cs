@@ -29,7 +29,10 @@ internal static class UnicodeTables
         [0x1171E] = (150, UnicodeCategory.NonSpacingMark),
     };
 
-    /// <summary>The version that assigned a code point, in tenths; 255 where none did.</summary>
+    /// <summary>The age of a code point that no version has assigned.</summary>
+    private const byte Unassigned = 255;
+
+    /// <summary>The version that assigned a code point, in tenths; <see cref="Unassigned"/> where none did.</summary>
     public static byte Age(int point) => Loaded.Value.Ages.Of(point);
 
     /// <summary>The general category of a code point; unassigned where a version did not know it yet.</summary>
@@ -40,7 +43,9 @@ internal static class UnicodeTables
         : (UnicodeCategory)Loaded.Value.Categories.Of(point);
 
     /// <summary>The kind of a code point within grapheme clusters (CR, Extend, …); null for any other.</summary>
-    public static string? Break(int point, byte version) => Age(point) <= version ? Loaded.Value.Breaks.GetValueOrDefault(point) : null;
+    /// <remarks>Code points that nobody has assigned have one, too: those that are set aside for invisible characters part clusters.</remarks>
+    public static string? Break(int point, byte version) => Age(point) is var age && (age <= version || age == Unassigned)
+        ? Loaded.Value.Breaks.GetValueOrDefault(point) : null;
 
     /// <summary>The part that a code point plays in conjuncts of Indic scripts: Consonant, Extend, Linker; null for none.</summary>
     public static string? Conjunct(int point, byte version) =>
