@@ -13,8 +13,9 @@ internal sealed record AnswerRequest(Prompt Prompt, IReadOnlyList<long> Streams)
 /// <param name="Tokens">Its length in tokens; null where that is not known.</param>
 /// <param name="LogProb">log p of the whole answer under the model; null where that is not known.</param>
 /// <param name="FirstTokens">log p of the likeliest first tokens; null where nobody asked for them, or nobody said.</param>
+/// <param name="IsCut">Whether its prompt was longer than it may be, and lost its beginning.</param>
 internal sealed record GivenAnswer(string Text, bool Finished, int? Tokens = null, double? LogProb = null,
-    IReadOnlyDictionary<string, double>? FirstTokens = null);
+    IReadOnlyDictionary<string, double>? FirstTokens = null, bool IsCut = false);
 
 /// <summary>What answers prompts: a model in this process, or one on an endpoint.</summary>
 internal interface IAnswerSource : IDisposable

@@ -24,9 +24,6 @@ internal sealed class ModelAnswers(LanguageModel model, SamplingOptions options,
 
     public string? Refuses(Prompt prompt) => Refuses(prompt, model.Prompts, cutsPrompts ? null : Longest(model.Network.Config, maxPrompt), textsAreTurns);
 
-    /// <summary>Whether a prompt is longer than it may be, and loses its beginning.</summary>
-    public bool Cuts(Prompt prompt) => cutsPrompts && Whole(prompt).Length > maxPrompt;
-
     /// <summary>Why a model cannot be asked this; null where it can.</summary>
     internal static string? Refuses(Prompt prompt, PromptEncoder encoder, DecoderConfig config, bool textsAreTurns, int? maxPrompt) =>
         Refuses(prompt, encoder, Longest(config, maxPrompt), textsAreTurns);
@@ -49,7 +46,10 @@ internal sealed class ModelAnswers(LanguageModel model, SamplingOptions options,
 
     public void Answer(IReadOnlyList<AnswerRequest> requests, Action<int, int, GivenAnswer> done, CancellationToken cancel)
     {
-        var asked = requests.Select(request => new SampleRequest(Encode(request.Prompt), request.Streams)).ToArray();
+        var prompts = requests.Select(request => model.Prompts.Encode(request.Prompt, textsAreTurns)).ToArray();
+        var isCut = Array.ConvertAll(prompts, prompt => cutsPrompts && prompt.Length > maxPrompt);
+        var asked = requests.Select((request, r) =>
+            new SampleRequest(isCut[r] ? prompts[r][^maxPrompt!.Value..] : prompts[r], request.Streams)).ToArray();
         var texts = requests.Select((request, r) =>
             request.Streams.Select(_ => new AnswerText(model.Tokenizer, stops, IsTurn(request.Prompt) ? [] : asked[r].Tokens)).ToArray())
             .ToArray();
@@ -61,16 +61,11 @@ internal sealed class ModelAnswers(LanguageModel model, SamplingOptions options,
         {
             texts[r][s].Finish();
             done(r, s, new(texts[r][s].Text, answer.Finish == FinishReason.Stop, answer.Tokens.Length,
-                answer.LogProbs.Sum() + (answer.EndLogProb ?? 0)));
+                answer.LogProbs.Sum() + (answer.EndLogProb ?? 0), IsCut: isCut[r]));
         }, cancel);
     }
 
     private bool IsTurn(Prompt prompt) => prompt.Messages is not null || textsAreTurns;
-
-    private int[] Encode(Prompt prompt) => Whole(prompt) is var tokens && cutsPrompts && tokens.Length > maxPrompt
-        ? tokens[^maxPrompt.Value..] : tokens;
-
-    private int[] Whole(Prompt prompt) => model.Prompts.Encode(prompt, textsAreTurns);
 
     public void Dispose() => model.Dispose();
 }

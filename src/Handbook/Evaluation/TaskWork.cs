@@ -130,7 +130,7 @@ internal sealed class GenerationWork : TaskWork
     public override void Run(IReadOnlyList<TaskQuestion> questions, Done done, CancellationToken cancel)
     {
         var said = questions.Select(_ => new GivenAnswer?[_repeats]).ToArray();
-        var (refused, isCut) = (new string?[questions.Count], new bool[questions.Count]);
+        var refused = new string?[questions.Count];
         var (asked, which) = (new List<AnswerRequest>(), new List<int>());
         for (var q = 0; q < questions.Count; q++)
         {
@@ -140,7 +140,6 @@ internal sealed class GenerationWork : TaskWork
                 refused[q] = reason;
                 continue;
             }
-            isCut[q] = _answers.Cuts(prompt);
             asked.Add(new(prompt, [.. Enumerable.Range(0, _repeats).Select(k => questions[q].Number * 65536L + k)]));
             which.Add(q);
         }
@@ -158,7 +157,7 @@ internal sealed class GenerationWork : TaskWork
             };
             if (refused[q] is { } why)
                 line["refused"] = why;
-            if (isCut[q])
+            if (Array.Exists(said[q], answer => answer?.IsCut == true))
                 line["cut"] = 1;
             if (questions[q].Row.TryGetProperty("key", out var key))
                 line["key"] = JsonNode.Parse(key.GetRawText());
